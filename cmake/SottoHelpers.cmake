@@ -1,0 +1,92 @@
+# Project verbs: sotto_room, sotto_program, sotto_test.
+
+# Warnings and hardening reach every target of ours through this one interface target.
+add_library(sotto_options INTERFACE)
+target_compile_options(sotto_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla -Wformat=2
+  -Wswitch-enum -Wundef -Werror
+  -fno-math-errno -fno-trapping-math -ffp-contract=on
+  -fstack-protector-strong -fno-common)
+target_compile_definitions(sotto_options INTERFACE _GNU_SOURCE SOTTO_VERSION="${PROJECT_VERSION}")
+if(SOTTO_SANITIZE)
+  target_compile_options(sotto_options INTERFACE -fsanitize=${SOTTO_SANITIZE}
+    -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(sotto_options INTERFACE -fsanitize=${SOTTO_SANITIZE})
+elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+  target_compile_definitions(sotto_options INTERFACE _FORTIFY_SOURCE=2)
+endif()
+target_link_options(sotto_options INTERFACE -Wl,-z,relro,-z,now)
+if(SOTTO_WITH_FUZZ)
+  target_compile_options(sotto_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# sotto_room(NAME SOURCES a.c b.c [PUBLIC other_rooms...] [PRIVATE libraries...])
+# A static library sotto_NAME whose public headers lie in include/.
+function(sotto_room NAME)
+  cmake_parse_arguments(R "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(sotto_${NAME} STATIC ${R_SOURCES})
+  add_library(sotto::${NAME} ALIAS sotto_${NAME})
+  target_include_directories(sotto_${NAME} PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/include
+    PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_link_libraries(sotto_${NAME} PUBLIC ${R_PUBLIC} PRIVATE sotto_options ${R_PRIVATE})
+endfunction()
+
+# sotto_program(TARGET OUTPUT_NAME SOURCES a.c LINK libraries...)
+function(sotto_program TARGET NAME)
+  cmake_parse_arguments(P "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${TARGET} ${P_SOURCES})
+  set_target_properties(${TARGET} PROPERTIES OUTPUT_NAME ${NAME})
+  target_link_libraries(${TARGET} PRIVATE sotto_options ${P_LINK})
+  target_link_options(${TARGET} PRIVATE -pie)
+  install(TARGETS ${TARGET} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endfunction()
+
+# sotto_test(NAME SOURCES a.c LINK libraries... [ROOM dir] [LABELS l...] [TIMEOUT s] [ARGS a...])
+# One cmocka executable in <build>/tests, one CTest entry. ROOM adds that room's private headers.
+function(sotto_test NAME)
+  cmake_parse_arguments(T "" "ROOM;TIMEOUT" "SOURCES;LINK;LABELS;ARGS" ${ARGN})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  if(NOT T_LABELS)
+    set(T_LABELS unit)
+  endif()
+  add_executable(${NAME} ${T_SOURCES})
+  set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_link_libraries(${NAME} PRIVATE sotto_options ${T_LINK} sotto_test_support)
+  if(T_ROOM)
+    target_include_directories(${NAME} PRIVATE ${PROJECT_SOURCE_DIR}/${T_ROOM})
+  endif()
+  add_test(NAME ${NAME} COMMAND ${NAME} ${T_ARGS})
+  set_tests_properties(${NAME} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
+    ENVIRONMENT "SOTTO_BIN=${PROJECT_BINARY_DIR}/bin;SOTTO_SOURCE=${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# sotto_bench(NAME SOURCES a.c LINK libraries...): a program in <build>/bench, run by script/bench.
+function(sotto_bench NAME)
+  cmake_parse_arguments(B "" "ROOM" "SOURCES;LINK" ${ARGN})
+  add_executable(${NAME} ${B_SOURCES})
+  set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
+  target_link_libraries(${NAME} PRIVATE sotto_options ${B_LINK})
+  if(B_ROOM)
+    target_include_directories(${NAME} PRIVATE ${PROJECT_SOURCE_DIR}/${B_ROOM})
+  endif()
+endfunction()
+
+# sotto_fuzz(NAME SOURCES a.c LINK libraries...): a libFuzzer target with a short seeded run as its test.
+function(sotto_fuzz NAME)
+  if(NOT SOTTO_WITH_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(F "" "ROOM" "SOURCES;LINK" ${ARGN})
+  add_executable(${NAME} ${F_SOURCES})
+  set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
+  target_link_libraries(${NAME} PRIVATE sotto_options ${F_LINK})
+  target_link_options(${NAME} PRIVATE -fsanitize=fuzzer)
+  if(F_ROOM)
+    target_include_directories(${NAME} PRIVATE ${PROJECT_SOURCE_DIR}/${F_ROOM})
+  endif()
+  add_test(NAME ${NAME} COMMAND ${NAME} -max_total_time=8 -rss_limit_mb=512 -max_len=65536
+    -timeout=10 -seed=1 -verbosity=0 -print_final_stats=0)
+  set_tests_properties(${NAME} PROPERTIES TIMEOUT 120 LABELS fuzz)
+endfunction()

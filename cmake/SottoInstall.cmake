@@ -1,0 +1,1 @@
+# Install and export rules: headers, the client library, its pkg-config file.

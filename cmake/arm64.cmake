@@ -1,0 +1,11 @@
+# Cross toolchain: Debian's aarch64 compiler, libraries from build/arm64-sysroot (script/bootstrap --arm64).
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(SOTTO_ARM64_SYSROOT "${CMAKE_CURRENT_LIST_DIR}/../build/arm64-sysroot" CACHE PATH "Unpacked arm64 packages")
+set(CMAKE_FIND_ROOT_PATH ${SOTTO_ARM64_SYSROOT})
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE BOTH)
+set(ENV{PKG_CONFIG_LIBDIR} "${SOTTO_ARM64_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig")
+set(ENV{PKG_CONFIG_SYSROOT_DIR} "${SOTTO_ARM64_SYSROOT}")
