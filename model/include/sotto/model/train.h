@@ -1,0 +1,92 @@
+/* Local training, evaluation and ensemble distillation: the loops around step programs. */
+#ifndef SOTTO_MODEL_TRAIN_H
+#define SOTTO_MODEL_TRAIN_H
+
+#include "sotto/model/data.h"
+#include "sotto/model/graph.h"
+
+/* The local rule of a plan's terms: all that decides what local training computes. */
+struct train_rule {
+    uint32_t epochs;       /* passes over the examples; >= 1 */
+    uint32_t batch;        /* 0: all examples in one batch */
+    uint32_t steps_max;    /* 0: no limit */
+    uint32_t examples_max; /* use at most so many, drawn by the stream; 0: all */
+    float lr, momentum, weight_decay, prox_mu, clip_norm;
+    bool nesterov;
+};
+#define TRAIN_RULE_INIT {1, 10, 0, 0, 0.1f, 0, 0, 0, 0, false}
+enum sotto_status train_rule_check(const struct train_rule *r, struct sotto_error *err);
+
+/* Keys of the random streams: shuffling and dropout depend on these and nothing else. */
+struct train_stream {
+    uint64_t seed;
+    uint32_t round;
+    uint64_t serial;
+};
+struct train_metrics {
+    double loss; /* summed over examples seen while training (or evaluating) */
+    uint64_t correct, seen, steps;
+};
+
+/* A trainer holds the compiled programs of one graph and rule on one backend; it is reused for many clients and rounds,
+ * and allocates only in new and begin (when a client has more examples than any before). One thread at a time. */
+struct trainer;
+enum sotto_status trainer_new(const struct graph *g, const struct train_rule *rule,
+                              uint32_t batch_max, /* rows for rule.batch 0 (full batch); ignored otherwise */
+                              const struct kern_backend *backend, struct trainer **out,
+                              struct sotto_error *err);
+void trainer_free(struct trainer *t);
+uint64_t trainer_bytes(const struct trainer *t);
+
+/* Starts: copies params (the round's global weights), draws the example order. examples are borrowed until finish. */
+enum sotto_status trainer_begin(struct trainer *t, const float *params,
+                                const struct examples *examples, const struct train_stream *stream,
+                                struct sotto_error *err);
+/* Runs at most steps_max steps (0: all that are left). *done when nothing is left. */
+enum sotto_status trainer_advance(struct trainer *t, uint32_t steps_max, bool *done,
+                                  struct sotto_error *err);
+uint32_t trainer_steps_total(const struct trainer *t);
+uint32_t trainer_steps_done(const struct trainer *t);
+/* Copies the trained weights out (layout.total values) and the metrics. */
+void trainer_finish(struct trainer *t, float *params, struct train_metrics *metrics);
+/* A checkpoint in the middle of training: append to out / continue from it after the same begin. The result has the same bits
+ * as an undisturbed run. */
+void trainer_save(const struct trainer *t, struct buf *out);
+enum sotto_status trainer_resume(struct trainer *t, struct view saved, struct sotto_error *err);
+/* Seconds per instruction: see kern_exec_profile. */
+struct kern_exec *trainer_exec(struct trainer *t);
+const struct kern_program *trainer_program(const struct trainer *t);
+
+/* Evaluation with a program compiled once. */
+struct evaluator;
+enum sotto_status evaluator_new(const struct graph *g, uint32_t batch,
+                                const struct kern_backend *backend, struct evaluator **out,
+                                struct sotto_error *err);
+void evaluator_free(struct evaluator *e);
+/* Summed loss, correct and seen over the examples. */
+enum sotto_status evaluator_run(struct evaluator *e, const float *params,
+                                const struct examples *examples, struct train_metrics *out,
+                                struct sotto_error *err);
+/* Class probabilities at temperature, count * classes values into out. */
+enum sotto_status evaluator_predict(struct evaluator *e, const float *params,
+                                    const struct examples *examples, float temperature, float *out,
+                                    struct sotto_error *err);
+
+/* Ensemble distillation (Lin et al. 2020, FedDF, arXiv:2006.07242, algorithm 1): the student, starting from the plain average,
+ * is trained on the pool to match the mean of the teachers' softened predictions. */
+struct distill_config {
+    uint32_t steps, batch;
+    float lr, momentum, temperature;
+    uint64_t seed;
+    uint32_t round;
+};
+#define DISTILL_CONFIG_INIT {200, 32, 0.05f, 0.9f, 1.0f, 0, 0}
+typedef bool distill_progress(void *ctx, uint32_t step, uint32_t steps, double loss); /* false: stop (CANCELLED) */
+/* teachers: teacher_count pointers to layout.total weights. student: in: plain average, out: distilled. */
+enum sotto_status distill_run(const struct graph *g, const struct distill_config *config,
+                              const float *const *teachers, uint32_t teacher_count,
+                              const struct examples *pool, const struct kern_backend *backend,
+                              float *student, distill_progress *progress, void *ctx,
+                              struct sotto_error *err);
+
+#endif
