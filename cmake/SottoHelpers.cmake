@@ -6,8 +6,9 @@ target_compile_options(sotto_options INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wvla -Wformat=2
   -Wswitch-enum -Wundef -Werror
   -fno-math-errno -fno-trapping-math -ffp-contract=on
-  -fstack-protector-strong -fno-common)
-target_compile_definitions(sotto_options INTERFACE _GNU_SOURCE SOTTO_VERSION="${PROJECT_VERSION}")
+  -fstack-protector-strong -fno-common
+  -UNDEBUG) # an assert is our own bug, and stays on in releases
+target_compile_definitions(sotto_options INTERFACE _GNU_SOURCE SOTTO_VERSION_TEXT="${PROJECT_VERSION}")
 if(SOTTO_SANITIZE)
   target_compile_options(sotto_options INTERFACE -fsanitize=${SOTTO_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -35,12 +35,14 @@ void layout_init(struct layout *l);
 void layout_deinit(struct layout *l);
 enum sotto_status layout_add(struct layout *l, const char *name, enum layout_kind kind,
                              uint32_t rank, const uint32_t *dims, struct sotto_error *err);
+/* dst is overwritten (it need not be initialised and must not own segments); empty after an error. */
 enum sotto_status layout_copy(struct layout *dst, const struct layout *src,
                               struct sotto_error *err);
 bool layout_equal(const struct layout *a, const struct layout *b);
-/* The segment that holds a coordinate (binary search); coordinate < total. */
+/* The segment that holds a coordinate (binary search); NULL when coordinate >= total. */
 const struct layout_segment *layout_find(const struct layout *l, uint32_t coordinate);
-/* Canonical bytes: what a layout hash covers. Decode checks everything. */
+/* Canonical bytes: what a layout hash covers. Decode checks everything and overwrites l as layout_copy does dst; after an
+ * error l is empty and the reader has failed too. */
 void layout_encode(const struct layout *l, struct buf *out);
 enum sotto_status layout_decode(struct layout *l, struct reader *r, struct sotto_error *err);
 

@@ -58,5 +58,8 @@ char *num_format_hex(char *out, const uint8_t *bytes, size_t n);
 /* For people: "6.3 MiB", "812 B"; "1.4 s", "2 m 05 s". out holds at least 32. Returns out. */
 char *num_format_size(char *out, size_t cap, uint64_t bytes);
 char *num_format_duration(char *out, size_t cap, uint64_t ms);
+/* A finite value as the shortest of %.9g..%.17g that reads back, with a point in every locale; out holds at least 32.
+ * Returns out. */
+char *num_format_f64(char *out, size_t cap, double value);
 
 #endif

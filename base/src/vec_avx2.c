@@ -1,0 +1,123 @@
+/* AVX2 variants of the vector loops: same operations in the same lane order as the scalar ones, so
+ * the same bits. */
+#include "vec_int.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#define AVX2 __attribute__((target("avx2")))
+
+AVX2 static float max_abs_avx2(const float *x, size_t n) {
+    const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
+    __m256i most = _mm256_setzero_si256();
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256i v = _mm256_castps_si256(_mm256_loadu_ps(x + i));
+        most = _mm256_max_epi32(most, _mm256_and_si256(v, magnitude));
+    }
+    uint32_t lane[8], all = 0;
+    memcpy(lane, &most, sizeof lane);
+    for (int k = 0; k < 8; k++)
+        all = lane[k] > all ? lane[k] : all;
+    for (; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffffu;
+        all = bits > all ? bits : all;
+    }
+    float out;
+    memcpy(&out, &all, sizeof out);
+    return out;
+}
+
+AVX2 static double sum_squares_avx2(const float *x, size_t n) {
+    __m256d lo = _mm256_setzero_pd(), hi = _mm256_setzero_pd();
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256d a = _mm256_cvtps_pd(_mm_loadu_ps(x + i));
+        const __m256d b = _mm256_cvtps_pd(_mm_loadu_ps(x + i + 4));
+        lo = _mm256_add_pd(lo, _mm256_mul_pd(a, a));
+        hi = _mm256_add_pd(hi, _mm256_mul_pd(b, b));
+    }
+    double lane[8];
+    _mm256_storeu_pd(lane, lo);
+    _mm256_storeu_pd(lane + 4, hi);
+    for (size_t k = 0; i < n; i++, k++) {
+        const double v = x[i];
+        lane[k] += v * v;
+    }
+    return vec_fold8(lane);
+}
+
+AVX2 static bool all_finite_avx2(const float *x, size_t n) {
+    const __m256i exponent = _mm256_set1_epi32(0x7f800000);
+    __m256i bad = _mm256_setzero_si256();
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256i v = _mm256_castps_si256(_mm256_loadu_ps(x + i));
+        bad = _mm256_or_si256(bad, _mm256_cmpeq_epi32(_mm256_and_si256(v, exponent), exponent));
+    }
+    return _mm256_testz_si256(bad, bad) && vec_ops_scalar.all_finite_f32(x + i, n - i);
+}
+
+AVX2 static void scale_avx2(float *x, size_t n, float a) {
+    const __m256 va = _mm256_set1_ps(a);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(x + i, _mm256_mul_ps(va, _mm256_loadu_ps(x + i)));
+    vec_ops_scalar.scale_f32(x + i, n - i, a);
+}
+
+AVX2 static void sub_avx2(float *out, const float *a, const float *b, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_sub_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i)));
+    vec_ops_scalar.sub_f32(out + i, a + i, b + i, n - i);
+}
+
+AVX2 static void add_avx2(float *out, const float *a, const float *b, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i)));
+    vec_ops_scalar.add_f32(out + i, a + i, b + i, n - i);
+}
+
+AVX2 static __m128i load8(const void *p) {
+    __m128i v = _mm_setzero_si128();
+    memcpy(&v, p, 8);
+    return v;
+}
+
+AVX2 static void dequant_avx2(float *out, const int8_t *q, size_t n, float scale) {
+    const __m256 vs = _mm256_set1_ps(scale);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256 v = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(q + i)));
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(vs, v));
+    }
+    vec_ops_scalar.dequant_i8_f32(out + i, q + i, n - i, scale);
+}
+
+AVX2 static void u8_avx2(float *out, const uint8_t *x, size_t n, float scale, float shift) {
+    const __m256 vs = _mm256_set1_ps(scale), vt = _mm256_set1_ps(shift);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256 v = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(load8(x + i)));
+        _mm256_storeu_ps(out + i, _mm256_add_ps(_mm256_mul_ps(vs, v), vt));
+    }
+    vec_ops_scalar.u8_f32(out + i, x + i, n - i, scale, shift);
+}
+
+const struct vec_ops vec_ops_avx2 = {
+    .isa = "avx2",
+    .max_abs_f32 = max_abs_avx2,
+    .sum_squares_f32 = sum_squares_avx2,
+    .all_finite_f32 = all_finite_avx2,
+    .scale_f32 = scale_avx2,
+    .sub_f32 = sub_avx2,
+    .add_f32 = add_avx2,
+    .dequant_i8_f32 = dequant_avx2,
+    .u8_f32 = u8_avx2,
+};
+#endif

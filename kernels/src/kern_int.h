@@ -1,0 +1,88 @@
+/* What the files of this room share: the context a kernel runs in and the shape of a backend's table. */
+#ifndef SOTTO_KERN_INT_H
+#define SOTTO_KERN_INT_H
+
+#include <string.h>
+
+#include "sotto/kernels.h"
+
+/* What a kernel sees of a run. */
+struct kern_ctx {
+    unsigned char *arena;
+    const struct kern_buffer *buffers;
+    const struct kern_step *step;
+    double *metrics;        /* [KERN_METRIC_COUNT], summed over runs */
+    unsigned char *scratch; /* at least what the row's scratch function asked for, 64-byte aligned */
+};
+
+typedef void kern_fn(const struct kern_ctx *c, const struct kern_instr *in);
+/* Bytes of scratch that one run of in needs; NULL in a row means none. */
+typedef size_t kern_scratch_fn(const struct kern_instr *in);
+
+struct kern_impl {
+    kern_fn *run; /* NULL: the backend lacks this instruction */
+    kern_scratch_fn *scratch;
+};
+
+/* One backend: every instruction that it lacks is run by "cpu" or, failing that, by "ref". */
+struct kern_backend {
+    const char *name;
+    const char *kernel_set;
+    struct kern_impl ops[KERN_OP_COUNT];
+};
+
+extern const struct kern_backend kern_ref; /* complete: the oracle */
+const struct kern_backend *kern_cpu(void); /* filled once: ref's rows, then what is faster here */
+
+#define KERN_PHILOX_ROUNDS 10
+
+static inline void *kern_ptr(const struct kern_ctx *c, const struct kern_instr *in, unsigned arg) {
+    uint32_t b = in->args[arg];
+    return b == KERN_NONE ? NULL : c->arena + c->buffers[b].offset;
+}
+static inline float *kern_f32(const struct kern_ctx *c, const struct kern_instr *in, unsigned arg) {
+    return kern_ptr(c, in, arg);
+}
+
+static inline float kern_scale_of(const struct kern_ctx *c, enum kern_scale s) {
+    return s == KERN_SCALE_NEG_LR ? -c->step->lr : 1.0f;
+}
+static inline float kern_beta_of(const struct kern_ctx *c, enum kern_beta b, float weight_decay) {
+    if (b == KERN_BETA_ZERO)
+        return 0.0f;
+    return b == KERN_BETA_ONE ? 1.0f : 1.0f - c->step->lr * weight_decay;
+}
+
+/* dst = scale * v + beta * dst, never reading dst when beta is 0 (it may hold anything). */
+static inline void kern_put(float *dst, double v, float scale, float beta) {
+    double old = beta == 0.0f ? 0.0 : (double)beta * (double)*dst;
+    *dst = (float)(v * (double)scale + old);
+}
+
+/* The taps of a window at position o that lie inside the input: [*k0, *k1) and the input index of tap 0 (may be < 0). */
+static inline int64_t kern_taps(uint32_t o, uint32_t stride, uint32_t pad, uint32_t kernel,
+                                uint32_t in, uint32_t *k0, uint32_t *k1) {
+    int64_t base = (int64_t)o * stride - pad;
+    int64_t last = (int64_t)in - base;
+    *k0 = base < 0 ? (uint32_t)-base : 0;
+    *k1 = last < (int64_t)kernel ? (uint32_t)last : kernel;
+    return base;
+}
+
+/* Ends of loss instructions: the number of rows of labels that count. Labels outside [0, cols) are ignored rows. */
+static inline uint32_t kern_count_valid(const int32_t *labels, uint32_t rows, uint32_t cols) {
+    uint32_t n = 0;
+    for (uint32_t r = 0; r < rows; r++)
+        n += labels[r] >= 0 && (uint32_t)labels[r] < cols;
+    return n;
+}
+/* First index of the largest value; NaN never wins. */
+static inline uint32_t kern_arg_max(const float *x, uint32_t n) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (x[i] > x[best] || (x[best] != x[best] && x[i] == x[i]))
+            best = i;
+    return best;
+}
+
+#endif
