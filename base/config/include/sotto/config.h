@@ -1,10 +1,12 @@
-/* Config files, flags, subcommands and help of the tools: everything comes from one table per tool. */
+/* Config files, flags, subcommands and help of the tools: everything comes from one table per tool.
+ */
 #ifndef SOTTO_CONFIG_H
 #define SOTTO_CONFIG_H
 
 #include "sotto/base.h"
 
-/* ---- Option table: one row per setting -------------------------------------------------------------------------- */
+/* ---- Option table: one row per setting
+ * -------------------------------------------------------------------------- */
 
 enum config_type {
     CONFIG_BOOL,     /* bool */
@@ -16,7 +18,8 @@ enum config_type {
     CONFIG_DURATION, /* uint64_t milliseconds: "30s" */
     CONFIG_LIST_U64, /* struct config_list_u64, at most CONFIG_LIST_MAX */
     CONFIG_LIST_STR, /* struct config_list_str */
-    CONFIG_NODE,     /* struct config_node *: the raw YAML subtree, for free-form parts such as model layers */
+    CONFIG_NODE, /* struct config_node *: the raw YAML subtree, for free-form parts such as model
+                    layers */
 };
 #define CONFIG_LIST_MAX 64
 #define CONFIG_FILE_MAX (1u << 20)
@@ -40,7 +43,7 @@ enum config_flags {
 struct config_option {
     const char *path; /* "local.lr" */
     enum config_type type;
-    size_t offset; /* into the tool's settings struct */
+    size_t offset;        /* into the tool's settings struct */
     const char *fallback; /* default as text, parsed like the file; NULL: zero, or required */
     double min, max;
     const char *const *names; /* CONFIG_ENUM: allowed words, NULL-terminated */
@@ -48,10 +51,12 @@ struct config_option {
     const char *unit; /* for help: "clients", "s" or "" */
     const char *help; /* one sentence */
 };
-#define CONFIG_END {NULL, CONFIG_BOOL, 0, NULL, 0, 0, NULL, 0, NULL, NULL}
+#define CONFIG_END                                                                                 \
+    { NULL, CONFIG_BOOL, 0, NULL, 0, 0, NULL, 0, NULL, NULL }
 
-/* A YAML node with its place, for CONFIG_NODE. Scalars have text; sequences and mappings have children (values; a
- * mapping's child carries its key). Aliases, tags and duplicate keys were refused while reading. */
+/* A YAML node with its place, for CONFIG_NODE. Scalars have text; sequences and mappings have
+ * children (values; a mapping's child carries its key). Aliases, tags and duplicate keys were
+ * refused while reading. */
 enum config_node_kind { CONFIG_SCALAR, CONFIG_SEQUENCE, CONFIG_MAPPING };
 struct config_node {
     enum config_node_kind kind;
@@ -65,9 +70,10 @@ const struct config_node *config_node_get(const struct config_node *mapping, con
 
 struct config; /* the loaded file and overrides; owns every string in the settings */
 
-/* Fills settings (a zeroed struct) by precedence: sets ("a.b=c") > environment SOTTO_A_B > file > fallback. path NULL: no
- * file; "-": stdin. An unknown key, a wrong type or range, a duplicate: refused with file:line:column, the key and what is
- * allowed, and the nearest known key when one is close. settings stays valid until config_free. */
+/* Fills settings (a zeroed struct) by precedence: sets ("a.b=c") > environment SOTTO_A_B > file >
+ * fallback. path NULL: no file; "-": stdin. An unknown key, a wrong type or range, a duplicate:
+ * refused with file:line:column, the key and what is allowed, and the nearest known key when one is
+ * close. settings stays valid until config_free. */
 enum sotto_status config_load(const struct config_option *table, void *settings, const char *path,
                               const char *const *sets, size_t set_count, struct config **out,
                               struct sotto_error *err);
@@ -80,12 +86,14 @@ void config_free(struct config *c);
 const char *config_origin(const struct config *c, const char *path);
 /* The effective settings as YAML that loads again; secrets as "(secret)". */
 void config_dump(const struct config_option *table, const void *settings, struct buf *out);
-/* Canonical text of the effective settings, without paths' folders or secrets: what a config hash covers. */
+/* Canonical text of the effective settings, without paths' folders or secrets: what a config hash
+ * covers. */
 void config_canonical(const struct config_option *table, const void *settings, struct buf *out);
 /* A table of every option with type, default, range and help, for --help and the man page. */
 void config_help(const struct config_option *table, struct buf *out);
 
-/* ---- Command line: one table of subcommands per tool ------------------------------------------------------------- */
+/* ---- Command line: one table of subcommands per tool
+ * ------------------------------------------------------------- */
 
 struct cli;
 struct cli_flag {
@@ -95,7 +103,8 @@ struct cli_flag {
     bool repeat;       /* may be given several times */
     const char *help;
 };
-#define CLI_FLAGS_END {NULL, 0, NULL, false, NULL}
+#define CLI_FLAGS_END                                                                              \
+    { NULL, 0, NULL, false, NULL }
 
 struct cli_command {
     const char *name; /* "task create": noun and verb; "" for a tool without subcommands */
@@ -106,28 +115,34 @@ struct cli_command {
     const char *details; /* examples and paragraphs, or NULL */
     int (*run)(struct cli *cli);
 };
-#define CLI_COMMANDS_END {NULL, NULL, 0, 0, NULL, NULL, NULL, NULL}
+#define CLI_COMMANDS_END                                                                           \
+    { NULL, NULL, 0, 0, NULL, NULL, NULL, NULL }
 
 struct cli_tool {
     const char *name;    /* "sottoctl" */
     const char *summary; /* one line */
     const char *section; /* man section: "1" or "8" */
     const struct cli_command *commands;
-    const struct cli_flag *flags; /* of every command; --help, --version, --json, --log-level, --log-format, --no-color
-                                     and --set come by themselves */
+    const struct cli_flag *flags; /* of every command; --help, --version, --json, --log-level,
+                                     --log-format, --no-color and --set come by themselves */
     const struct config_option *options; /* shown in help and man page; NULL if none */
 };
 
-/* Parses argv and calls the command's run; its result is the exit code. Prints help (exit 0), usage errors with a
- * did-you-mean (exit 2), --version, and `TOOL man` (the man page in roff on stdout). */
+/* Parses argv and calls the command's run; its result is the exit code. Prints help (exit 0), usage
+ * errors with a did-you-mean (exit 2), --version, and `TOOL man` (the man page in roff on stdout).
+ */
 int cli_main(const struct cli_tool *tool, int argc, char **argv);
-const char *cli_arg(const struct cli *cli, int index);   /* positional argument, NULL when absent */
+const char *cli_arg(const struct cli *cli, int index); /* positional argument, NULL when absent */
 int cli_arg_count(const struct cli *cli);
-const char *cli_flag(const struct cli *cli, const char *name); /* value of the last --name, "" for a switch, NULL when not given */
+const char *
+cli_flag(const struct cli *cli,
+         const char *name); /* value of the last --name, "" for a switch, NULL when not given */
 size_t cli_flag_all(const struct cli *cli, const char *name, const char *const **values);
 bool cli_json(const struct cli *cli);
-bool cli_color(const struct cli *cli); /* stdout is a terminal, and neither NO_COLOR, TERM=dumb nor --no-color */
-/* Prints "tool: message" (or a JSON object with --json) to stderr and returns the status's exit code. */
+bool cli_color(const struct cli
+                   *cli); /* stdout is a terminal, and neither NO_COLOR, TERM=dumb nor --no-color */
+/* Prints "tool: message" (or a JSON object with --json) to stderr and returns the status's exit
+ * code. */
 int cli_fail(const struct cli *cli, const struct sotto_error *err);
 /* A table for people: columns padded to their widest cell. cells holds rows * columns strings. */
 void cli_table(struct buf *out, const char *const *heads, size_t columns, const char *const *cells,

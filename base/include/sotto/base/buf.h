@@ -1,4 +1,5 @@
-/* Growable byte buffer with a stated maximum, and a bounds-checked reader. Both keep the first error (sticky). */
+/* Growable byte buffer with a stated maximum, and a bounds-checked reader. Both keep the first
+ * error (sticky). */
 #ifndef SOTTO_BASE_BUF_H
 #define SOTTO_BASE_BUF_H
 
@@ -13,7 +14,8 @@ static inline struct view view_of(const void *p, size_t n) {
     return (struct view){(const uint8_t *)p, n};
 }
 
-/* All multi-byte values are little-endian. After an error (LIMIT or NOMEM) further puts are ignored. */
+/* All multi-byte values are little-endian. After an error (LIMIT or NOMEM) further puts are
+ * ignored. */
 struct buf {
     uint8_t *data;
     size_t len;
@@ -32,8 +34,8 @@ void buf_put_u32(struct buf *b, uint32_t v);
 void buf_put_u64(struct buf *b, uint64_t v);
 void buf_put_f32(struct buf *b, float v);
 void buf_put_f64(struct buf *b, double v);
-void buf_put_varint(struct buf *b, uint64_t v);             /* LEB128 */
-void buf_put_str(struct buf *b, const char *s);             /* varint length, bytes */
+void buf_put_varint(struct buf *b, uint64_t v);                          /* LEB128 */
+void buf_put_str(struct buf *b, const char *s);                          /* varint length, bytes */
 void buf_printf(struct buf *b, const char *fmt, ...) SOTTO_PRINTF(2, 3); /* text, not terminated */
 /* Hands the bytes over: the caller owns *data (mem_free), the buffer is empty again. */
 uint8_t *buf_take(struct buf *b, size_t *len);
@@ -41,7 +43,8 @@ static inline struct view buf_view(const struct buf *b) {
     return (struct view){b->data, b->len};
 }
 
-/* Reads from a slice. Past the end, or after reader_fail, every get returns 0/NULL and the first failure is kept. */
+/* Reads from a slice. Past the end, or after reader_fail, every get returns 0/NULL and the first
+ * failure is kept. */
 struct reader {
     const uint8_t *p;
     size_t n;
@@ -63,7 +66,8 @@ struct view reader_bytes(struct reader *r, size_t n, const char *field); /* borr
 void reader_str(struct reader *r, char *out, size_t cap, const char *field);
 void reader_fail(struct reader *r, enum sotto_status status, const char *field);
 size_t reader_left(const struct reader *r);
-/* OK when nothing failed and, if at_end, nothing is left; else fills err: "what: field F at byte N: ...". */
+/* OK when nothing failed and, if at_end, nothing is left; else fills err: "what: field F at byte N:
+ * ...". */
 enum sotto_status reader_finish(struct reader *r, bool at_end, const char *what,
                                 struct sotto_error *err);
 

@@ -10,7 +10,8 @@
 /* Replaces the content of out with the file; LIMIT when it holds more than max bytes. */
 enum sotto_status io_read_file(const char *path, size_t max, struct buf *out,
                                struct sotto_error *err);
-/* Writes to a temporary file beside path, fsyncs it when durable, renames, and fsyncs the folder. mode as in open(2). */
+/* Writes to a temporary file beside path, fsyncs it when durable, renames, and fsyncs the folder.
+ * mode as in open(2). */
 enum sotto_status io_write_file(const char *path, const void *data, size_t n, unsigned mode,
                                 bool durable, struct sotto_error *err);
 enum sotto_status io_mkdir_p(const char *path, unsigned mode, struct sotto_error *err);
@@ -29,11 +30,11 @@ uint64_t io_free_bytes(const char *path);
 /* out (cap bytes) = a/b; LIMIT when it does not fit. */
 enum sotto_status io_join(char *out, size_t cap, const char *a, const char *b,
                           struct sotto_error *err);
-/* Opens and flock()s path exclusively without waiting; BUSY when another process holds it. *fd is the caller's. */
+/* Opens and flock()s path exclusively without waiting; BUSY when another process holds it. *fd is
+ * the caller's. */
 enum sotto_status io_lock(const char *path, int *fd, struct sotto_error *err);
 /* Calls visit for each entry name except . and ..; stops at the first status that is not OK. */
-enum sotto_status io_list(const char *path,
-                          enum sotto_status (*visit)(void *ctx, const char *name), void *ctx,
-                          struct sotto_error *err);
+enum sotto_status io_list(const char *path, enum sotto_status (*visit)(void *ctx, const char *name),
+                          void *ctx, struct sotto_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* Writes JSON into a buf: commas, escapes and number forms are its business. Values that are not finite become null. */
+/* Writes JSON into a buf: commas, escapes and number forms are its business. Values that are not
+ * finite become null. */
 #ifndef SOTTO_BASE_JSON_H
 #define SOTTO_BASE_JSON_H
 

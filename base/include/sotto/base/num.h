@@ -35,12 +35,14 @@ static inline size_t num_round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
 
-/* Decimal integers only: no sign for u64, no blanks, no leading zeros, no hex or octal, nothing after. */
+/* Decimal integers only: no sign for u64, no blanks, no leading zeros, no hex or octal, nothing
+ * after. */
 enum sotto_status num_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *out,
                                 struct sotto_error *err);
 enum sotto_status num_parse_i64(const char *text, int64_t min, int64_t max, int64_t *out,
                                 struct sotto_error *err);
-/* Decimal floating point, finite, within [min, max]; "nan", "inf", hex and trailing text are refused. */
+/* Decimal floating point, finite, within [min, max]; "nan", "inf", hex and trailing text are
+ * refused. */
 enum sotto_status num_parse_f64(const char *text, double min, double max, double *out,
                                 struct sotto_error *err);
 /* "512", "64KiB", "10MiB", "2GiB", "5kB", "5MB" -> bytes. */
@@ -58,8 +60,8 @@ char *num_format_hex(char *out, const uint8_t *bytes, size_t n);
 /* For people: "6.3 MiB", "812 B"; "1.4 s", "2 m 05 s". out holds at least 32. Returns out. */
 char *num_format_size(char *out, size_t cap, uint64_t bytes);
 char *num_format_duration(char *out, size_t cap, uint64_t ms);
-/* A finite value as the shortest of %.9g..%.17g that reads back, with a point in every locale; out holds at least 32.
- * Returns out. */
+/* A finite value as the shortest of %.9g..%.17g that reads back, with a point in every locale; out
+ * holds at least 32. Returns out. */
 char *num_format_f64(char *out, size_t cap, double value);
 
 #endif

@@ -4,12 +4,14 @@
 
 #include "sotto/base/status.h"
 
-/* Bounded FIFO of pointers. push returns BUSY when full, pop waits up to timeout_ms (TIMEOUT) or until closed (CANCELLED). */
+/* Bounded FIFO of pointers. push returns BUSY when full, pop waits up to timeout_ms (TIMEOUT) or
+ * until closed (CANCELLED). */
 struct queue;
 struct queue *queue_new(size_t capacity) SOTTO_NODISCARD;
 void queue_free(struct queue *q);
 enum sotto_status queue_push(struct queue *q, void *item);
-enum sotto_status queue_push_wait(struct queue *q, void *item); /* waits for room; CANCELLED when closed */
+enum sotto_status queue_push_wait(struct queue *q,
+                                  void *item); /* waits for room; CANCELLED when closed */
 enum sotto_status queue_pop(struct queue *q, int timeout_ms, void **item); /* < 0 waits for ever */
 void queue_close(struct queue *q); /* wakes all; what is queued can still be popped */
 size_t queue_len(struct queue *q);

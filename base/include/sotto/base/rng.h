@@ -1,18 +1,20 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC'11, section 3.3). Same key, same numbers, everywhere. */
+/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC'11, section 3.3). Same key, same
+ * numbers, everywhere. */
 #ifndef SOTTO_BASE_RNG_H
 #define SOTTO_BASE_RNG_H
 
 #include <stdint.h>
 
-/* What a stream is for: streams with another purpose share nothing. Values are part of reproducibility: append only. */
+/* What a stream is for: streams with another purpose share nothing. Values are part of
+ * reproducibility: append only. */
 enum rng_purpose {
-    RNG_INIT = 1,      /* model initialisation */
-    RNG_SHUFFLE = 2,   /* order of local examples */
+    RNG_INIT = 1,    /* model initialisation */
+    RNG_SHUFFLE = 2, /* order of local examples */
     RNG_DROPOUT = 3,
-    RNG_ROUNDING = 4,  /* stochastic quantization of an update */
-    RNG_SELECT = 5,    /* cohort sampling */
+    RNG_ROUNDING = 4, /* stochastic quantization of an update */
+    RNG_SELECT = 5,   /* cohort sampling */
     RNG_PARTITION = 6,
-    RNG_GENERATE = 7,  /* drawn examples */
+    RNG_GENERATE = 7, /* drawn examples */
     RNG_DISTILL = 8,
     RNG_FAULT = 9,
     RNG_FLEET = 10,
@@ -28,8 +30,8 @@ struct rng {
     uint32_t out[4];
     unsigned used; /* words of out already given */
 };
-/* The stream of (seed, round, serial, purpose): key = first words of Philox(ctr = {serial lo, serial hi, round, purpose},
- * key = seed), counter from 0. */
+/* The stream of (seed, round, serial, purpose): key = first words of Philox(ctr = {serial lo,
+ * serial hi, round, purpose}, key = seed), counter from 0. */
 void rng_init(struct rng *r, uint64_t seed, uint32_t round, uint64_t serial,
               enum rng_purpose purpose);
 uint32_t rng_u32(struct rng *r);

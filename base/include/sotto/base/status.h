@@ -7,11 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SOTTO_NODISCARD __attribute__((warn_unused_result))
+#define SOTTO_NODISCARD    __attribute__((warn_unused_result))
 #define SOTTO_NONNULL(...) __attribute__((nonnull(__VA_ARGS__)))
 #define SOTTO_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* X(NAME, value, text, exit code of a tool, a retry may help). Values travel on the wire: append only. */
+/* X(NAME, value, text, exit code of a tool, a retry may help). Values travel on the wire: append
+ * only. */
 #define SOTTO_STATUS_MAP(X)                                                                        \
     X(OK, 0, "ok", 0, 0)                                                                           \
     X(INVALID, 1, "invalid value", 1, 0)                                                           \
@@ -41,7 +42,8 @@ enum sotto_status {
 #undef SOTTO_STATUS_ENUM
 };
 
-/* What failed, on what, and what to do. Owned by the caller; every function that takes one accepts NULL. */
+/* What failed, on what, and what to do. Owned by the caller; every function that takes one accepts
+ * NULL. */
 struct sotto_error {
     enum sotto_status status;
     int sys_errno;    /* errno when a system call failed, otherwise 0 */
@@ -50,13 +52,15 @@ struct sotto_error {
     char message[256]; /* one line, terminated, no secrets, peer bytes escaped */
 };
 
-#define SOTTO_ERROR_INIT {SOTTO_OK, 0, "", 0, ""}
+#define SOTTO_ERROR_INIT                                                                           \
+    { SOTTO_OK, 0, "", 0, "" }
 
 /* Short text of a status ("out of memory"); unknown values give "unknown status". */
 const char *sotto_status_text(enum sotto_status status);
 /* The name of a status ("NOMEM"). */
 const char *sotto_status_name(enum sotto_status status);
-/* The exit code a tool ends with for this status (operations: 0, 1, 2, 3 retryable, 4 check, 78 config). */
+/* The exit code a tool ends with for this status (operations: 0, 1, 2, 3 retryable, 4 check, 78
+ * config). */
 int sotto_status_exit(enum sotto_status status);
 /* Whether the same call may succeed later. */
 bool sotto_status_retryable(enum sotto_status status);
@@ -65,9 +69,12 @@ bool sotto_status_retryable(enum sotto_status status);
 enum sotto_status sotto_error_set(struct sotto_error *err, enum sotto_status status, int sys_errno,
                                   const char *file, int line, const char *fmt, ...)
     SOTTO_PRINTF(6, 7);
-/* Puts "prefix: " before the message of an error already set; for callers that know the object. Returns err's status. */
-enum sotto_status sotto_error_prefix(struct sotto_error *err, const char *fmt, ...) SOTTO_PRINTF(2, 3);
-/* Copies len peer-controlled bytes into out (size cap, terminated), controls and non-ASCII as \xNN. Returns out. */
+/* Puts "prefix: " before the message of an error already set; for callers that know the object.
+ * Returns err's status. */
+enum sotto_status sotto_error_prefix(struct sotto_error *err, const char *fmt, ...)
+    SOTTO_PRINTF(2, 3);
+/* Copies len peer-controlled bytes into out (size cap, terminated), controls and non-ASCII as \xNN.
+ * Returns out. */
 const char *sotto_escape(char *out, size_t cap, const void *bytes, size_t len);
 
 #define SOTTO_FAIL(err, status, ...)                                                               \

@@ -1,4 +1,5 @@
-/* Loops over plain arrays, dispatched once to the best instruction set. Every variant gives the same bits. */
+/* Loops over plain arrays, dispatched once to the best instruction set. Every variant gives the
+ * same bits. */
 #ifndef SOTTO_BASE_VEC_H
 #define SOTTO_BASE_VEC_H
 
@@ -6,15 +7,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-float vec_max_abs_f32(const float *x, size_t n);              /* 0 for n = 0; NaN gives NaN */
-double vec_sum_squares_f32(const float *x, size_t n);         /* fixed 8-lane order, in double */
+float vec_max_abs_f32(const float *x, size_t n);      /* 0 for n = 0; NaN gives NaN */
+double vec_sum_squares_f32(const float *x, size_t n); /* fixed 8-lane order, in double */
 bool vec_all_finite_f32(const float *x, size_t n);
-void vec_scale_f32(float *x, size_t n, float a);              /* x = a x */
+void vec_scale_f32(float *x, size_t n, float a);                        /* x = a x */
 void vec_sub_f32(float *out, const float *a, const float *b, size_t n); /* out = a - b */
 void vec_add_f32(float *out, const float *a, const float *b, size_t n);
 void vec_dequant_i8_f32(float *out, const int8_t *q, size_t n, float scale); /* out = scale q */
-void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale, float shift); /* scale x + shift */
-/* Bit-packing of values < 2^bits, 1 <= bits <= 32, little-endian bit order; packed holds ceil(n bits / 8) bytes. */
+void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale,
+                float shift); /* scale x + shift */
+/* Bit-packing of values < 2^bits, 1 <= bits <= 32, little-endian bit order; packed holds ceil(n
+ * bits / 8) bytes. */
 void vec_pack_bits(uint8_t *packed, const uint32_t *values, size_t n, unsigned bits);
 void vec_unpack_bits(uint32_t *values, const uint8_t *packed, size_t n, unsigned bits);
 /* The instruction set in use: "scalar", "avx2", "neon". */
