@@ -14,11 +14,16 @@ struct arg_spec {
     int in_place2;
 };
 
-#define IN(t) {KERN_##t, R, false, -1, -1}
-#define IN_OPT(t) {KERN_##t, R, true, -1, -1}
-#define OUT(t) {KERN_##t, W, false, -1, -1}
-#define OUT_OVER(t, a) {KERN_##t, W, false, a, -1}
-#define INOUT(t) {KERN_##t, RW, false, -1, -1}
+#define IN(t)                                                                                      \
+    { KERN_##t, R, false, -1, -1 }
+#define IN_OPT(t)                                                                                  \
+    { KERN_##t, R, true, -1, -1 }
+#define OUT(t)                                                                                     \
+    { KERN_##t, W, false, -1, -1 }
+#define OUT_OVER(t, a)                                                                             \
+    { KERN_##t, W, false, a, -1 }
+#define INOUT(t)                                                                                   \
+    { KERN_##t, RW, false, -1, -1 }
 
 static const struct {
     unsigned count;
@@ -42,16 +47,10 @@ static const struct {
     [KERN_FILL0] = {1, {OUT(F32)}},
     [KERN_DROPOUT] = {2, {IN(F32), OUT_OVER(F32, 0)}},
     [KERN_SOFTMAX] = {2, {IN(F32), OUT_OVER(F32, 0)}},
-    [KERN_SOFTMAX_XENT] = {4,
-                           {IN(F32),
-                            IN(I32),
-                            {KERN_F32, W, true, 0, -1},
-                            {KERN_F32, RW, true, -1, -1}}},
-    [KERN_SOFT_XENT] = {4,
-                        {IN(F32),
-                         IN(F32),
-                         {KERN_F32, W, true, 0, -1},
-                         {KERN_F32, RW, true, -1, -1}}},
+    [KERN_SOFTMAX_XENT] =
+        {4, {IN(F32), IN(I32), {KERN_F32, W, true, 0, -1}, {KERN_F32, RW, true, -1, -1}}},
+    [KERN_SOFT_XENT] =
+        {4, {IN(F32), IN(F32), {KERN_F32, W, true, 0, -1}, {KERN_F32, RW, true, -1, -1}}},
     [KERN_SGD] = {4, {INOUT(F32), IN(F32), {KERN_F32, RW, true, -1, -1}, IN_OPT(F32)}},
     [KERN_CLIP_NORM] = {1, {INOUT(F32)}},
     [KERN_QUANT_I8] = {3, {IN(F32), OUT(I8), OUT(F32)}},
@@ -141,7 +140,7 @@ static const char *check_conv(const struct kern_instr *in, uint64_t *want) {
     uint64_t x = PRODUCT(v->batch, v->in_h, v->in_w, v->in_c);
     uint64_t w = PRODUCT(v->kernel_h, v->kernel_w, v->in_c / v->groups, v->out_c);
     uint64_t y = PRODUCT(v->batch, v->out_h, v->out_w, v->out_c);
-    switch (in->op) {
+    switch ((unsigned)in->op) {
     case KERN_CONV2D_DX:
         want[0] = y, want[1] = w, want[2] = x;
         return NULL;
@@ -186,7 +185,7 @@ static const char *check_rows(const struct kern_instr *in, uint64_t *want) {
     const struct kern_rows *v = &in->u.rows;
     uint64_t n = PRODUCT(v->rows, v->cols);
     want[0] = n;
-    switch (in->op) {
+    switch ((unsigned)in->op) {
     case KERN_BIAS_ADD:
         want[1] = v->cols, want[2] = n;
         return NULL;
@@ -234,7 +233,7 @@ static const char *check_quant(const struct kern_instr *in, uint64_t *want) {
 
 /* NULL, or what is wrong with the attributes; a want of 0 is a size of 0 or one past 32 bits. */
 static const char *check_attributes(const struct kern_instr *in, uint64_t *want) {
-    switch (in->op) {
+    switch ((unsigned)in->op) {
     case KERN_GEMM:
         return check_gemm(in, want);
     case KERN_CONV2D:
@@ -274,7 +273,6 @@ static const char *check_attributes(const struct kern_instr *in, uint64_t *want)
     case KERN_QUANT_I8:
     case KERN_DEQUANT_I8:
         return check_quant(in, want);
-    case KERN_OP_COUNT:
     default:
         return "unknown instruction";
     }
@@ -296,7 +294,8 @@ static const char *check_role(const struct kern_program *p, const struct kern_in
     return NULL;
 }
 
-/* Only exactly the same place counts as "in place"; any other sharing with a written operand is a mistake. */
+/* Only exactly the same place counts as "in place"; any other sharing with a written operand is a
+ * mistake. */
 static bool may_share(const struct arg_spec *s, unsigned other, struct range a, struct range b) {
     bool same = a.first == b.first && a.end == b.end;
     return same && (s->in_place == (int)other || s->in_place2 == (int)other);
@@ -375,8 +374,8 @@ static enum sotto_status check_buffer(const struct kern_program *p, uint32_t i,
         b->count == 0)
         return SOTTO_FAIL(err, SOTTO_INVALID, "buffer %u: dimensions do not give %u elements", i,
                           b->count);
-    bool weights = b->role == KERN_ROLE_PARAM || b->role == KERN_ROLE_STATE ||
-                   b->role == KERN_ROLE_ANCHOR;
+    bool weights =
+        b->role == KERN_ROLE_PARAM || b->role == KERN_ROLE_STATE || b->role == KERN_ROLE_ANCHOR;
     if (b->offset % (weights ? 4 : KERN_ALIGN))
         return SOTTO_FAIL(err, SOTTO_INVALID, "buffer %u: offset is not aligned", i);
     uint64_t bytes = b->count * dtype_bytes(b->dtype);
@@ -392,8 +391,8 @@ static enum sotto_status check_buffer(const struct kern_program *p, uint32_t i,
     const struct range *all[] = {&k->param, &k->state, &k->anchor};
     for (unsigned j = 0; j < ARRAY_LEN(all); j++)
         if (all[j] != home && ranges_meet(r, *all[j]))
-            return SOTTO_FAIL(err, SOTTO_INVALID,
-                              "buffer %u: overlaps parameters, state or anchor", i);
+            return SOTTO_FAIL(err, SOTTO_INVALID, "buffer %u: overlaps parameters, state or anchor",
+                              i);
     if (b->role == KERN_ROLE_METRIC && (b->dtype != KERN_F32 || b->count != KERN_METRIC_COUNT))
         return SOTTO_FAIL(err, SOTTO_INVALID, "buffer %u: not a metric's shape", i);
     return SOTTO_OK;
@@ -415,9 +414,8 @@ static enum sotto_status check_kept(const struct kern_program *p, struct kept *k
             if (ranges_meet(*all[i], *all[j]))
                 return SOTTO_FAIL(err, SOTTO_INVALID, "parameters, state and anchor overlap");
     }
-    if ((p->state_count && p->state_count != p->param_count) ||
-        (p->anchor_count && p->anchor_count != p->param_count))
-        return SOTTO_FAIL(err, SOTTO_INVALID, "state or anchor differ in size from parameters");
+    if (p->anchor_count && p->anchor_count != p->param_count)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "the anchor differs in size from the parameters");
     return SOTTO_OK;
 }
 

@@ -1,4 +1,5 @@
-/* What the files of this room share: the context a kernel runs in and the shape of a backend's table. */
+/* What the files of this room share: the context a kernel runs in and the shape of a backend's
+ * table. */
 #ifndef SOTTO_KERN_INT_H
 #define SOTTO_KERN_INT_H
 
@@ -11,8 +12,9 @@ struct kern_ctx {
     unsigned char *arena;
     const struct kern_buffer *buffers;
     const struct kern_step *step;
-    double *metrics;        /* [KERN_METRIC_COUNT], summed over runs */
-    unsigned char *scratch; /* at least what the row's scratch function asked for, 64-byte aligned */
+    double *metrics; /* [KERN_METRIC_COUNT], summed over runs */
+    unsigned char
+        *scratch; /* at least what the row's scratch function asked for, 64-byte aligned */
 };
 
 typedef void kern_fn(const struct kern_ctx *c, const struct kern_instr *in);
@@ -59,7 +61,8 @@ static inline void kern_put(float *dst, double v, float scale, float beta) {
     *dst = (float)(v * (double)scale + old);
 }
 
-/* The taps of a window at position o that lie inside the input: [*k0, *k1) and the input index of tap 0 (may be < 0). */
+/* The taps of a window at position o that lie inside the input: [*k0, *k1) and the input index of
+ * tap 0 (may be < 0). */
 static inline int64_t kern_taps(uint32_t o, uint32_t stride, uint32_t pad, uint32_t kernel,
                                 uint32_t in, uint32_t *k0, uint32_t *k1) {
     int64_t base = (int64_t)o * stride - pad;
@@ -69,7 +72,8 @@ static inline int64_t kern_taps(uint32_t o, uint32_t stride, uint32_t pad, uint3
     return base;
 }
 
-/* Ends of loss instructions: the number of rows of labels that count. Labels outside [0, cols) are ignored rows. */
+/* Ends of loss instructions: the number of rows of labels that count. Labels outside [0, cols) are
+ * ignored rows. */
 static inline uint32_t kern_count_valid(const int32_t *labels, uint32_t rows, uint32_t cols) {
     uint32_t n = 0;
     for (uint32_t r = 0; r < rows; r++)

@@ -12,7 +12,7 @@ const char *kern_op_name(enum kern_op op) {
 
 double kern_instr_flops(const struct kern_instr *i) {
     const struct kern_conv *v = &i->u.conv;
-    switch (i->op) {
+    switch ((unsigned)i->op) {
     case KERN_GEMM:
         return 2.0 * i->u.gemm.m * i->u.gemm.n * i->u.gemm.k;
     case KERN_CONV2D:
