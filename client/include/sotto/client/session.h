@@ -1,0 +1,138 @@
+/* The device half of a round as a state machine without I/O: events in, actions out. Hosts: the client library (ZeroMQ, SQLite),
+ * the simulator (virtual clock), the fault tests. No clock, socket, disk or entropy inside.
+ *
+ * The host executes a step's actions in order; all STORE actions of a step are one transaction, durable before any SEND of that
+ * step leaves. After a crash the host makes a new session from its store (session_restore) and goes on. */
+#ifndef SOTTO_CLIENT_SESSION_H
+#define SOTTO_CLIENT_SESSION_H
+
+#include "sotto/model.h"
+#include "sotto/protocol.h"
+
+#define SESSION_OPEN_REPORTS_MAX 16
+
+/* The device owner's limits; a plan that asks for more is declined by the rule's name. 0 means no limit where a maximum. */
+struct session_policy {
+    uint64_t bytes_per_day_max;
+    uint32_t rounds_per_day_max;
+    uint64_t arena_bytes_max;
+    double flops_per_round_max;
+    uint64_t train_ms_max;
+    bool need_charging, need_idle, need_unmetered;
+    int battery_percent_min;
+    enum { SESSION_SECAGG_OFF = 0, SESSION_SECAGG_PREFERRED, SESSION_SECAGG_REQUIRED } secure_aggregation;
+    uint32_t minimum_group;
+    float minimum_noise;
+    uint32_t allowed_key_count; /* 0: any of the document's */
+    uint8_t allowed_keys[4][ID_KEY];
+};
+void session_policy_defaults(struct session_policy *p);
+
+/* Terms the device has accepted and not yet finished, as the host keeps them. */
+enum session_stage {
+    SESSION_NONE = 0,
+    SESSION_ACCEPTED, /* terms stored; package may be missing; training may be under way */
+    SESSION_SEALED,   /* report sealed and stored: never trained again */
+};
+
+enum session_event_kind {
+    SESSION_TICK,       /* time passed, conditions may have changed */
+    SESSION_CONNECTED,
+    SESSION_REFUSED,    /* ZAP refused the key */
+    SESSION_LOST,       /* connection lost or endpoint silent */
+    SESSION_MESSAGE,    /* envelope and payload from the coordinator */
+    SESSION_PREPARED,   /* answer to PREPARE: package decoded, schema and counts known */
+    SESSION_TRAINED,    /* answer to TRAIN: the report is sealed and stored (the host did residual + report + terms in one transaction) */
+    SESSION_FAILED,     /* an action failed; error says why */
+};
+struct session_event {
+    enum session_event_kind kind;
+    uint64_t now_ms; /* monotonic */
+    const sotto_Envelope *message;
+    struct view payload;
+    struct { bool charging, idle, unmetered, online; int battery_percent; } conditions; /* TICK */
+    struct { bool schema_ok; uint32_t examples; uint64_t arena_bytes; double flops; char detail[96]; } prepared;
+    struct { uint64_t bytes; struct wire_hash hash; } report; /* TRAINED */
+    const struct sotto_error *error;
+};
+
+enum session_action_kind {
+    SESSION_DO_CONNECT,       /* to endpoint `endpoint` of the document */
+    SESSION_DO_DISCONNECT,
+    SESSION_DO_SEND,          /* message; payload = chunk `chunk` of the sealed report when has_chunk */
+    SESSION_DO_STORE_TERMS,   /* accept terms: bytes, hash, task, round; the last round of the task moves with it */
+    SESSION_DO_STORE_CHUNK,   /* payload is the next chunk of the package download */
+    SESSION_DO_PREPARE,       /* verify hash (apply delta), decode the package, open the collection: answer PREPARED or FAILED */
+    SESSION_DO_TRAIN,         /* train or evaluate, encode, seal, store; answer TRAINED or FAILED */
+    SESSION_DO_STORE_OUTCOME, /* outcome of a report: drop it; RETURNED: add its decoded mass to the residual, in one transaction */
+    SESSION_DO_DROP_TERMS,    /* aborted, declined or expired before sealing: training state is dropped */
+    SESSION_DO_STORE_DOCUMENT,/* payload: a newer coordinator document, already verified */
+    SESSION_DO_STORE_COUNTERS,/* daily buckets */
+    SESSION_DO_CANCEL,        /* stop training */
+    SESSION_DO_NOTE,          /* text for history and log */
+};
+struct session_action {
+    enum session_action_kind kind;
+    uint32_t endpoint;
+    sotto_Envelope *message; /* owned by the session, valid until the next step */
+    bool has_chunk;
+    uint32_t chunk;
+    struct wire_hash terms_hash;
+    struct view bytes; /* terms, chunk or document: valid until the next step */
+    sotto_Outcome outcome;
+    char text[160];
+};
+
+struct session; /* opaque, ~a few KB: thousands fit in memory */
+struct session_config {
+    uint64_t serial;
+    uint8_t authority_key[ID_KEY];
+    struct session_policy policy;
+    uint64_t memory_bytes;
+    char backend[64], tier[32], version[32];
+    uint64_t jitter_seed; /* of back-off */
+};
+/* What a host restores after a restart. */
+struct session_saved {
+    const struct id_document *document; /* borrowed for the session's life; replaced by session_document */
+    enum session_stage stage;
+    struct view terms;               /* ACCEPTED, SEALED */
+    uint64_t report_bytes;           /* SEALED */
+    struct wire_hash report_hash;
+    uint32_t open_report_count;      /* sealed reports whose outcome is not known */
+    struct wire_hash open_reports[SESSION_OPEN_REPORTS_MAX];
+    struct wire_hash package_held;   /* zero: none */
+    uint64_t package_chunks_stored;
+    uint32_t task_count;             /* last accepted round of each task */
+    struct { uint8_t task_id[16]; uint32_t last_round; struct wire_hash terms_hash; } tasks[16];
+    double bytes_left, rounds_left;  /* daily buckets */
+};
+enum sotto_status session_new(const struct session_config *config, const struct session_saved *saved,
+                              struct session **out, struct sotto_error *err);
+void session_free(struct session *s);
+/* One step: up to *count actions in, how many were produced out; never more than SESSION_ACTIONS_MAX. */
+#define SESSION_ACTIONS_MAX 24
+/* nonce: 16 fresh random bytes from the host, used if this step checks in. */
+enum sotto_status session_step(struct session *s, const struct session_event *event,
+                               const uint8_t nonce[16], struct session_action *actions, size_t *count,
+                               struct sotto_error *err);
+/* When the host must call with TICK at the latest (monotonic ms); UINT64_MAX: nothing to wait for. */
+uint64_t session_next_ms(const struct session *s);
+enum session_stage session_stage(const struct session *s);
+const sotto_Terms *session_terms(const struct session *s); /* NULL when none */
+void session_document(struct session *s, const struct id_document *document);
+
+/* ---- The work behind DO_TRAIN, without I/O: shared by the library and the simulator. -------------------------------------- */
+
+/* Terms -> training rule and codec spec. */
+void terms_rule(const sotto_Terms *t, struct train_rule *out);
+void terms_spec(const sotto_Terms *t, const struct layout *layout, struct codec_spec *out);
+/* Ends a training: update = trained - global, residual in/out (NULL: none), weight = min(examples, weight_max), coded with the
+ * stream (task_seed, round, serial, RNG_ROUNDING). trained is overwritten with the decoded update. */
+enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout *layout,
+                                      uint64_t serial, const float *global, float *trained,
+                                      float *residual, const struct train_metrics *metrics,
+                                      uint32_t examples, struct codec_update *out,
+                                      struct sotto_error *err);
+
+#endif

@@ -1,0 +1,70 @@
+/* The server step: group sums -> new fp32 master -> (distillation) -> package -> evaluation -> gate. Used by the daemon's worker
+ * and by the simulator alike; a pure function of its inputs. */
+#ifndef SOTTO_COORDINATOR_ADVANCE_H
+#define SOTTO_COORDINATOR_ADVANCE_H
+
+#include "sotto/coordinator/aggregate.h"
+#include "sotto/coordinator/task.h"
+
+/* A strategy is a row: name, how many state arrays of layout.total floats it keeps, and its server step. */
+struct strategy {
+    const char *name;
+    const char *summary;
+    uint32_t state_arrays;
+    /* master (in/out), delta: the weighted mean update; state: state_arrays * n floats, zero at the start. Deterministic. */
+    void (*step)(const struct task_config *t, uint32_t n, float *master, const float *delta, float *state);
+};
+extern const char *const strategy_names[]; /* for the option table, NULL-terminated */
+const struct strategy *strategy_get(int index);
+
+/* Data the coordinator itself holds: test (reported), validation (choices and gate), unlabelled pool (distillation). */
+struct task_data {
+    struct dataset test, validation, pool; /* pool empty unless distillation is on */
+};
+/* Reads or draws what the task's config asks for; test and validation are disjoint. data_dir overrides the config's when not NULL. */
+enum sotto_status task_data_load(const struct task_config *t, const struct data_schema *schema,
+                                 const char *data_dir, struct task_data *out, struct sotto_error *err);
+void task_data_deinit(struct task_data *d);
+
+struct advance_in {
+    const struct task_config *task;
+    const struct graph *graph;
+    const struct data_schema *schema;
+    const struct task_data *data;
+    uint32_t round;
+    uint64_t train_rounds_done; /* before this one */
+    const struct group_sums *const *groups; /* summed groups in group order */
+    uint32_t group_count;
+    const float *master; /* current */
+    const float *state;  /* strategy state, or NULL when it has none yet (zeros) */
+    double best_loss, best_accuracy; /* of published versions, for the gate; NAN: none yet */
+    const struct kern_backend *backend;
+    bool evaluate; /* false skips test evaluation (simulator speed runs); validation for gate and distillation still runs if needed */
+    uint32_t test_limit; /* use the first so many test examples; 0: all */
+    bool (*progress)(void *ctx, const char *what, uint32_t done, uint32_t total); /* may be NULL; false cancels */
+    void *ctx;
+};
+struct advance_out {
+    float *master; /* layout.total, owned */
+    float *state;  /* owned, or NULL */
+    struct buf package;
+    struct wire_hash package_hash, digest;
+    double test_loss, test_accuracy; /* mean; NAN when not evaluated */
+    double validation_loss, validation_accuracy;
+    bool distilled;      /* the distilled model won */
+    double distill_gain; /* validation accuracy of distilled less average; NAN when off */
+    bool published;      /* passed the gate */
+    char reason[160];    /* why not */
+    double train_loss, train_accuracy; /* weighted means that devices reported */
+    uint64_t train_examples; /* sum of seen */
+    double seconds_step, seconds_distill, seconds_evaluate; /* host's business to log; measured through the clock callback-free base clock */
+};
+enum sotto_status advance_run(const struct advance_in *in, struct advance_out *out, struct sotto_error *err);
+void advance_out_deinit(struct advance_out *out);
+/* The first version of a task: initial weights, package, hash, digest and evaluation. */
+enum sotto_status advance_first(const struct task_config *t, const struct graph *g,
+                                const struct data_schema *schema, const struct task_data *data,
+                                const float *params, const struct kern_backend *backend, bool evaluate,
+                                struct advance_out *out, struct sotto_error *err);
+
+#endif
