@@ -1,4 +1,5 @@
-/* Hashes that name things on the wire: BLAKE2b-256 with an optional label that says what was hashed. */
+/* Hashes that name things on the wire: BLAKE2b-256 with an optional label that says what was
+ * hashed. */
 #include "sotto/protocol/wire.h"
 
 #include <sodium.h>
