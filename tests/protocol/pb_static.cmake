@@ -1,0 +1,11 @@
+# Fails when the generated header has fields that allocate or call back: cmake -DHEADER=sotto.pb.h -P pb_static.cmake
+file(READ ${HEADER} text)
+string(REGEX MATCHALL "POINTER|pb_callback_t|pb_extension_t|X\\(a, +CALLBACK" bad "${text}")
+string(REGEX MATCHALL "X\\(a, +STATIC" fields "${text}")
+list(LENGTH fields count)
+if(bad)
+  message(FATAL_ERROR "fields without a static bound (see protocol/sotto.options): ${bad}")
+endif()
+if(count LESS 80)
+  message(FATAL_ERROR "found only ${count} static fields in ${HEADER}: has the generator's form changed?")
+endif()
