@@ -11,8 +11,9 @@
 #pragma STDC FP_CONTRACT OFF /* see digits_canvas.c */
 #endif
 
-#define CURVE_PIECES 5 /* straight pieces of one quadratic */
-#define MIX_ORDER    3 /* the class mix is a Dirichlet draw with this concentration */
+#define CURVE_PIECES 4   /* straight pieces of one quadratic */
+#define MARGIN       2.5 /* pixels between a skeleton and the edge of the image */
+#define MIX_ORDER    3   /* the class mix is a Dirichlet draw with this concentration */
 
 /* What stays the same in all that one writer writes. */
 struct writer {
@@ -68,25 +69,25 @@ static void writer_draw(struct writer *w, uint64_t seed, uint32_t number) {
     struct rng r;
     rng_init(&r, seed, 0, number, RNG_GENERATE);
     draw_mix(&r, w->mix);
-    w->slant = 0.14 + 0.16 * bell(&r);
-    w->turn = 0.035 * bell(&r);
-    w->height = 19.0 + 1.1 * bell(&r);
-    w->aspect = 0.70 + 0.07 * bell(&r);
-    w->radius = between(&r, 0.75, 1.55);
+    w->slant = 0.14 + 0.21 * bell(&r);
+    w->turn = 0.045 * bell(&r);
+    w->height = 18.0 + 1.5 * bell(&r);
+    w->aspect = 0.71 + 0.09 * bell(&r);
+    w->radius = between(&r, 0.85, 1.6);
     w->pressure = 0.12 * bell(&r);
-    w->wobble = between(&r, 0.018, 0.042);
-    w->offset_x = 0.7 * bell(&r);
-    w->offset_y = 0.7 * bell(&r);
-    w->roam = between(&r, 0.3, 0.9);
+    w->wobble = between(&r, 0.020, 0.045);
+    w->offset_x = 1.0 * bell(&r);
+    w->offset_y = 1.0 * bell(&r);
+    w->roam = between(&r, 0.6, 1.7);
     w->reach = 0.04 * bell(&r);
     w->ink = between(&r, 0.80, 1.0);
     w->softness = between(&r, 0.9, 1.5);
-    w->grain = between(&r, 2, 14);
+    w->grain = between(&r, 0, 10);
     for (uint32_t digit = 0; digit < 10; digit++) {
         w->style[digit] = draw_style(&r, digit);
         for (uint32_t i = 0; i < GLYPH_POINTS_MAX; i++) {
-            w->habit[digit][i][0] = 0.045 * bell(&r);
-            w->habit[digit][i][1] = 0.035 * bell(&r);
+            w->habit[digit][i][0] = 0.05 * bell(&r);
+            w->habit[digit][i][1] = 0.04 * bell(&r);
         }
     }
 }
@@ -99,10 +100,10 @@ struct pose {
 };
 
 static void pose_draw(struct pose *p, const struct writer *w, struct rng *r) {
-    double height = w->height * (1.0 + 0.045 * bell(r));
+    double height = w->height * (1.0 + 0.06 * bell(r));
     double width = height * w->aspect * (1.0 + 0.07 * bell(r));
-    double slant = w->slant + 0.06 * bell(r);
-    double t = w->turn + 0.03 * bell(r);
+    double slant = w->slant + 0.07 * bell(r);
+    double t = w->turn + 0.04 * bell(r);
     double cosine = (1.0 - t * t) / (1.0 + t * t), sine = 2.0 * t / (1.0 + t * t);
     /* Shear (up leans right) after scaling, then turn. */
     double sx = width, sy = -slant * height;
@@ -165,6 +166,30 @@ static void draw_stroke(struct canvas *c, const struct pose *p, const struct poi
     }
 }
 
+/* How far an interval must move to lie between the margins; its middle comes first where it is too
+ * long. */
+static double nudge(double low, double high) {
+    double under = MARGIN - low, over = high - (DIGIT_SIDE - MARGIN);
+    if (under > 0 && over > 0)
+        return 0.5 * (under - over);
+    return under > 0 ? under : over > 0 ? -over : 0;
+}
+
+/* Keeps a roaming digit on the paper. */
+static void pose_keep_inside(struct pose *p, const struct point *points, uint32_t count) {
+    struct pen_point first = pose_apply(p, points[0], 0.5);
+    double left = first.x, right = first.x, top = first.y, bottom = first.y;
+    for (uint32_t i = 1; i < count; i++) {
+        struct pen_point at = pose_apply(p, points[i], 0.5);
+        left = at.x < left ? at.x : left;
+        right = at.x > right ? at.x : right;
+        top = at.y < top ? at.y : top;
+        bottom = at.y > bottom ? at.y : bottom;
+    }
+    p->dx += nudge(left, right);
+    p->dy += nudge(top, bottom);
+}
+
 /* Moves a stroke's last point along its direction: some writers overshoot, some stop early. */
 static void stretch_end(struct point *points, uint32_t count, double reach) {
     struct point *end = &points[count - 1];
@@ -188,6 +213,7 @@ static void draw_digit(const struct writer *w, uint32_t digit, struct rng *r, ui
         points[i].x = 0.01 * glyph->points[i].x + w->habit[digit][i][0] + w->wobble * bell(r);
         points[i].y = 0.01 * glyph->points[i].y + w->habit[digit][i][1] + w->wobble * bell(r);
     }
+    pose_keep_inside(&pose, points, glyph->count);
     struct canvas canvas;
     canvas_clear(&canvas);
     for (uint32_t first = 0, end; first < glyph->count; first = end) {

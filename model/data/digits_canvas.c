@@ -10,7 +10,7 @@
 #endif
 
 #define FAR_AWAY 1e9
-#define REACH    1.5 /* pixels beyond the line's edge that may still be touched by its soft border */
+#define REACH    1.0 /* pixels beyond the line's edge that may still be touched by its soft border */
 
 void canvas_clear(struct canvas *c) {
     for (uint32_t i = 0; i < DIGIT_PIXELS; i++)
