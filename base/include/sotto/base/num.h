@@ -20,10 +20,18 @@ static inline bool num_mul_size(size_t a, size_t b, size_t *out) {
     return true;
 }
 static inline bool num_add_u64(uint64_t a, uint64_t b, uint64_t *out) {
-    return !__builtin_add_overflow(a, b, out);
+    uint64_t r;
+    if (__builtin_add_overflow(a, b, &r))
+        return false;
+    *out = r;
+    return true;
 }
 static inline bool num_mul_u64(uint64_t a, uint64_t b, uint64_t *out) {
-    return !__builtin_mul_overflow(a, b, out);
+    uint64_t r;
+    if (__builtin_mul_overflow(a, b, &r))
+        return false;
+    *out = r;
+    return true;
 }
 static inline uint64_t num_min_u64(uint64_t a, uint64_t b) {
     return a < b ? a : b;
