@@ -1,4 +1,5 @@
-/* Canonical bytes of a graph: which fields a node has is decided by its kind. Format: docs/internals/model-package.md. */
+/* Canonical bytes of a graph: which fields a node has is decided by its kind. Format:
+ * docs/internals/model-package.md. */
 #include "graph/graph_int.h"
 
 #include <string.h>
@@ -57,7 +58,8 @@ static void decode_fields(struct graph_node *n, unsigned fields, struct reader *
         n->stride_h = get_u32(r, GRAPH_STRIDE_MAX, "stride_h");
         n->stride_w = get_u32(r, GRAPH_STRIDE_MAX, "stride_w");
         n->padding = (enum graph_padding)reader_u8(r, "padding");
-        /* Zero stands for a default when a graph is built; on the wire nothing is left to default. */
+        /* Zero stands for a default when a graph is built; on the wire nothing is left to default.
+         */
         if (n->kernel_h == 0 || n->kernel_w == 0 || n->stride_h == 0 || n->stride_w == 0)
             reader_fail(r, SOTTO_INVALID, "window");
     }

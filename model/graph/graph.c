@@ -1,4 +1,5 @@
-/* Building graphs: nodes one by one with their shapes checked, then the parameter layout; initial weights; descriptions. */
+/* Building graphs: nodes one by one with their shapes checked, then the parameter layout; initial
+ * weights; descriptions. */
 #include "graph/graph_int.h"
 
 #include <math.h>
@@ -60,7 +61,8 @@ static enum sotto_status check_name(const struct graph *g, struct graph_node *n,
     return SOTTO_OK;
 }
 
-/* Defaults for what is left zero, and zero for what the kind does not have: equal graphs have equal bytes. */
+/* Defaults for what is left zero, and zero for what the kind does not have: equal graphs have equal
+ * bytes. */
 static struct graph_node normalized(const struct graph_node *spec, unsigned fields) {
     struct graph_node n = {.op = spec->op, .weight_segment = KERN_NONE, .bias_segment = KERN_NONE};
     memcpy(n.name, spec->name, sizeof n.name);
@@ -111,8 +113,8 @@ enum sotto_status graph_add(struct graph *g, const struct graph_node *spec, uint
         return status;
     for (uint32_t i = 0; i < info->input_count; i++) {
         if (spec->inputs[i] >= g->node_count)
-            return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: input %u is not an earlier layer", n.name,
-                              spec->inputs[i]);
+            return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: input %u is not an earlier layer",
+                              n.name, spec->inputs[i]);
         n.inputs[i] = spec->inputs[i];
     }
     status = info->infer(g, &n, err);
@@ -175,8 +177,8 @@ enum sotto_status graph_finish(struct graph *g, struct sotto_error *err) {
         return SOTTO_FAIL(err, SOTTO_INVALID, "a graph needs an input and a layer");
     const struct graph_node *last = &g->nodes[g->node_count - 1];
     if (last->rank != 1 || last->dims[0] < 2)
-        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: the last layer must give [classes], at least 2",
-                          last->name);
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "layer %s: the last layer must give [classes], at least 2", last->name);
     enum sotto_status status = check_connected(g, err);
     for (uint32_t i = 0; status == SOTTO_OK && i < g->node_count; i++)
         status = add_segments(g, &g->nodes[i], err);

@@ -57,8 +57,11 @@ static enum sotto_status check_size(const struct graph_node *n, struct sotto_err
 
 static enum sotto_status need_image(const struct graph_node *x, const struct graph_node *n,
                                     struct sotto_error *err) {
-    if (x->rank == 3)
+    if (x->rank == 3 && x->dims[0] <= GRAPH_SIDE_MAX && x->dims[1] <= GRAPH_SIDE_MAX)
         return SOTTO_OK;
+    if (x->rank == 3)
+        return SOTTO_FAIL(err, SOTTO_LIMIT, "layer %s: sides of %s are over %u", n->name, x->name,
+                          GRAPH_SIDE_MAX);
     return SOTTO_FAIL(err, SOTTO_INVALID,
                       "layer %s: needs [height, width, channels], but %s gives rank %u", n->name,
                       x->name, x->rank);
@@ -82,12 +85,12 @@ static enum sotto_status infer_window(const struct graph_node *x, struct graph_n
                                       struct sotto_error *err) {
     if (n->kernel_h < 1 || n->kernel_w < 1 || n->kernel_h > GRAPH_WINDOW_MAX ||
         n->kernel_w > GRAPH_WINDOW_MAX)
-        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: kernel %ux%u, allowed are 1 to %u", n->name,
-                          n->kernel_h, n->kernel_w, GRAPH_WINDOW_MAX);
+        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: kernel %ux%u, allowed are 1 to %u",
+                          n->name, n->kernel_h, n->kernel_w, GRAPH_WINDOW_MAX);
     if (n->stride_h < 1 || n->stride_w < 1 || n->stride_h > GRAPH_STRIDE_MAX ||
         n->stride_w > GRAPH_STRIDE_MAX)
-        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: stride %ux%u, allowed are 1 to %u", n->name,
-                          n->stride_h, n->stride_w, GRAPH_STRIDE_MAX);
+        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: stride %ux%u, allowed are 1 to %u",
+                          n->name, n->stride_h, n->stride_w, GRAPH_STRIDE_MAX);
     if (n->padding != GRAPH_VALID && n->padding != GRAPH_SAME)
         return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: unknown padding %u", n->name,
                           (unsigned)n->padding);
@@ -96,8 +99,9 @@ static enum sotto_status infer_window(const struct graph_node *x, struct graph_n
     n->dims[1] = window_out(n->padding, x->dims[1], n->kernel_w, n->stride_w);
     n->dims[2] = x->dims[2];
     if (n->dims[0] == 0 || n->dims[1] == 0)
-        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: kernel %ux%u does not fit into %ux%u of %s",
-                          n->name, n->kernel_h, n->kernel_w, x->dims[0], x->dims[1], x->name);
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "layer %s: kernel %ux%u does not fit into %ux%u of %s", n->name,
+                          n->kernel_h, n->kernel_w, x->dims[0], x->dims[1], x->name);
     return SOTTO_OK;
 }
 
@@ -135,8 +139,9 @@ static enum sotto_status infer_conv(const struct graph *g, struct graph_node *n,
     TRY(need_image(x, n, err));
     TRY(check_units(n, err));
     if (n->groups < 1 || x->dims[2] % n->groups != 0 || n->units % n->groups != 0)
-        TRY_FAIL(err, SOTTO_INVALID, "layer %s: %u groups must divide %u input and %u output channels",
-                 n->name, n->groups, x->dims[2], n->units);
+        TRY_FAIL(err, SOTTO_INVALID,
+                 "layer %s: %u groups must divide %u input and %u output channels", n->name,
+                 n->groups, x->dims[2], n->units);
     TRY(infer_window(x, n, err));
     n->dims[2] = n->units;
     status = check_size(n, err);
@@ -149,9 +154,9 @@ static enum sotto_status infer_act(const struct graph *g, struct graph_node *n,
     if (n->act < KERN_ACT_RELU || n->act > KERN_ACT_TANH)
         return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: unknown activation %u", n->name,
                           (unsigned)n->act);
-    if (n->act == KERN_ACT_LEAKY_RELU && !(n->slope >= 0.0f && n->slope <= 1.0f))
-        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: slope %g, allowed are 0 to 1", n->name,
-                          (double)n->slope);
+    if (n->act == KERN_ACT_LEAKY_RELU && !(n->slope > 0.0f && n->slope <= 1.0f))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: slope %g, allowed are above 0 up to 1",
+                          n->name, (double)n->slope);
     if (n->act != KERN_ACT_LEAKY_RELU)
         n->slope = 0.0f;
     return same_shape(n, node_input(g, n));
@@ -164,8 +169,8 @@ static enum sotto_status infer_pool(const struct graph *g, struct graph_node *n,
     TRY(need_image(x, n, err));
     TRY(infer_window(x, n, err));
     if (n->kernel_h * n->kernel_w > GRAPH_WINDOW_MAX)
-        TRY_FAIL(err, SOTTO_INVALID, "layer %s: window %ux%u, at most %u values", n->name, n->kernel_h,
-                 n->kernel_w, GRAPH_WINDOW_MAX);
+        TRY_FAIL(err, SOTTO_INVALID, "layer %s: window %ux%u, at most %u values", n->name,
+                 n->kernel_h, n->kernel_w, GRAPH_WINDOW_MAX);
 out:
     return status;
 }
@@ -205,8 +210,8 @@ static enum sotto_status infer_add(const struct graph *g, struct graph_node *n,
     for (uint32_t i = 0; same && i < x->rank; i++)
         same = x->dims[i] == y->dims[i];
     if (!same)
-        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: %s and %s differ in shape", n->name, x->name,
-                          y->name);
+        return SOTTO_FAIL(err, SOTTO_INVALID, "layer %s: %s and %s differ in shape", n->name,
+                          x->name, y->name);
     return same_shape(n, x);
 }
 

@@ -1,0 +1,179 @@
+/* Evaluation: loss, accuracy and class probabilities with a program compiled once; and filling a
+ * program's input. */
+#include "train/train_int.h"
+
+#include <math.h>
+#include <string.h>
+
+enum sotto_status train_check_examples(uint32_t input_count, uint32_t classes,
+                                       const struct examples *e, struct sotto_error *err) {
+    if (e->count == 0)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "no examples");
+    if (data_schema_count(e->schema) != input_count || e->schema->classes != classes) {
+        char text[64];
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "examples are %s, but the model takes %u values and gives %u classes",
+                          data_schema_text(e->schema, text, sizeof text), input_count, classes);
+    }
+    size_t bytes = data_schema_example_bytes(e->schema);
+    for (uint32_t i = 0; i < e->count; i++) {
+        uint32_t at = e->index ? e->index[i] : i;
+        const void *x = (const uint8_t *)e->x + bytes * at;
+        if (e->labels && e->labels[at] >= (int32_t)classes)
+            return SOTTO_FAIL(err, SOTTO_INVALID, "example %u has label %d of %u classes", at,
+                              e->labels[at], classes);
+        if (e->schema->dtype == DATA_F32 && !vec_all_finite_f32(x, input_count))
+            return SOTTO_FAIL(err, SOTTO_INVALID, "example %u holds a value that is not finite",
+                              at);
+    }
+    return SOTTO_OK;
+}
+
+static void gather_one(const struct data_schema *s, const uint8_t *x, uint32_t count, float *out) {
+    if (s->dtype == DATA_U8) {
+        vec_u8_f32(out, x, count, s->scale, s->shift);
+        return;
+    }
+    memcpy(out, x, count * sizeof *out);
+    if (s->scale != 1.0f || s->shift != 0.0f)
+        for (uint32_t i = 0; i < count; i++)
+            out[i] = s->scale * out[i] + s->shift;
+}
+
+void train_gather(const struct examples *e, const uint32_t *order, uint32_t rows, uint32_t batch,
+                  float *x, int32_t *labels) {
+    uint32_t count = data_schema_count(e->schema);
+    size_t bytes = data_schema_example_bytes(e->schema);
+    for (uint32_t r = 0; r < rows; r++) {
+        uint32_t at = order ? order[r] : r;
+        at = e->index ? e->index[at] : at;
+        gather_one(e->schema, (const uint8_t *)e->x + bytes * at, count, x + (size_t)r * count);
+        if (labels)
+            labels[r] = e->labels ? e->labels[at] : -1;
+    }
+    if (rows < batch)
+        memset(x + (size_t)rows * count, 0, (size_t)(batch - rows) * count * sizeof *x);
+    for (uint32_t r = rows; labels && r < batch; r++)
+        labels[r] = -1;
+}
+
+enum sotto_status train_engine_init(struct train_engine *e, const struct graph *g,
+                                    const struct graph_options *options,
+                                    const struct kern_backend *backend, struct sotto_error *err) {
+    memset(e, 0, sizeof *e);
+    enum sotto_status status = graph_compile_program(g, options, &e->program, err);
+    if (status == SOTTO_OK)
+        status = kern_exec_new(e->program, backend, &e->exec, err);
+    if (status != SOTTO_OK)
+        train_engine_deinit(e);
+    return status;
+}
+
+void train_engine_deinit(struct train_engine *e) {
+    kern_exec_free(e->exec);
+    graph_program_free(e->program);
+    memset(e, 0, sizeof *e);
+}
+
+/* ---- The evaluator ---- */
+
+struct evaluator {
+    struct train_engine engine;
+    uint32_t batch, input_count, classes;
+    float *x;
+    int32_t *labels;
+    const float *logits;
+};
+
+enum sotto_status evaluator_new(const struct graph *g, uint32_t batch,
+                                const struct kern_backend *backend, struct evaluator **out,
+                                struct sotto_error *err) {
+    struct graph_options options = {.mode = GRAPH_EVAL, .batch = batch};
+    struct evaluator *e = mem_zalloc(sizeof *e);
+    *out = NULL;
+    if (!e)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "evaluator");
+    enum sotto_status status = train_engine_init(&e->engine, g, &options, backend, err);
+    if (status != SOTTO_OK) {
+        evaluator_free(e);
+        return status;
+    }
+    e->batch = batch;
+    e->input_count = graph_input_count(g);
+    e->classes = graph_classes(g);
+    e->x = kern_exec_host(e->engine.exec, e->engine.program->input);
+    e->labels = kern_exec_host(e->engine.exec, e->engine.program->labels);
+    e->logits = kern_exec_host(e->engine.exec, e->engine.program->logits);
+    *out = e;
+    return SOTTO_OK;
+}
+
+void evaluator_free(struct evaluator *e) {
+    if (!e)
+        return;
+    train_engine_deinit(&e->engine);
+    mem_free(e);
+}
+
+/* p = softmax(logits / temperature), in double and shifted by the maximum. */
+static void soften(const float *logits, uint32_t classes, float temperature, float *p) {
+    double top = -HUGE_VAL, sum = 0;
+    for (uint32_t k = 0; k < classes; k++)
+        if ((double)logits[k] > top)
+            top = (double)logits[k];
+    for (uint32_t k = 0; k < classes; k++)
+        sum += exp(((double)logits[k] - top) / (double)temperature);
+    for (uint32_t k = 0; k < classes; k++)
+        p[k] = (float)(exp(((double)logits[k] - top) / (double)temperature) / sum);
+}
+
+/* Runs all batches; probabilities go to out when it is not NULL. */
+static enum sotto_status run_batches(struct evaluator *e, const float *params,
+                                     const struct examples *examples, float temperature, float *out,
+                                     struct sotto_error *err) {
+    enum sotto_status status = train_check_examples(e->input_count, e->classes, examples, err);
+    if (status != SOTTO_OK)
+        return status;
+    kern_exec_load_params(e->engine.exec, params);
+    kern_exec_clear_metrics(e->engine.exec);
+    for (uint32_t at = 0; at < examples->count && status == SOTTO_OK; at += e->batch) {
+        struct examples part = *examples;
+        uint32_t rows = examples->count - at < e->batch ? examples->count - at : e->batch;
+        if (part.index)
+            part.index += at;
+        else {
+            part.x = (const uint8_t *)part.x + data_schema_example_bytes(part.schema) * at;
+            part.labels = part.labels ? part.labels + at : NULL;
+        }
+        train_gather(&part, NULL, rows, e->batch, e->x, e->labels);
+        status = kern_exec_run(e->engine.exec, &(struct kern_step){.rows = rows}, err);
+        for (uint32_t r = 0; out && r < rows; r++)
+            soften(e->logits + (size_t)r * e->classes, e->classes, temperature,
+                   out + (size_t)(at + r) * e->classes);
+    }
+    return status;
+}
+
+enum sotto_status evaluator_run(struct evaluator *e, const float *params,
+                                const struct examples *examples, struct train_metrics *out,
+                                struct sotto_error *err) {
+    double m[KERN_METRIC_COUNT];
+    enum sotto_status status = run_batches(e, params, examples, 1.0f, NULL, err);
+    if (status != SOTTO_OK)
+        return status;
+    kern_exec_metrics(e->engine.exec, m);
+    *out = (struct train_metrics){.loss = m[KERN_METRIC_LOSS],
+                                  .correct = (uint64_t)m[KERN_METRIC_CORRECT],
+                                  .seen = (uint64_t)m[KERN_METRIC_SEEN],
+                                  .steps = (examples->count - 1) / e->batch + 1};
+    return SOTTO_OK;
+}
+
+enum sotto_status evaluator_predict(struct evaluator *e, const float *params,
+                                    const struct examples *examples, float temperature, float *out,
+                                    struct sotto_error *err) {
+    if (!(temperature > 0.0f && temperature <= 1000.0f))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "temperature %g, allowed are above 0 up to 1000",
+                          (double)temperature);
+    return run_batches(e, params, examples, temperature, out, err);
+}

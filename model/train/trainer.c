@@ -1,0 +1,305 @@
+/* Local training: the loop around a training program, its example order, and checkpoints in the
+ * middle. */
+#include "train/train_int.h"
+
+#include <string.h>
+
+#define TRAIN_BATCH_MAX    65536u
+#define TRAIN_EPOCHS_MAX   100000u
+#define TRAIN_SAVE_VERSION 1u
+
+struct trainer {
+    struct train_engine engine;
+    struct train_rule rule;
+    uint32_t batch, input_count, classes, param_count;
+    float *x; /* the program's inputs */
+    int32_t *labels;
+    float *params, *state; /* of the exec: weights, and momentum or NULL */
+
+    struct examples examples;
+    struct data_schema schema; /* ours, so that the caller's may go */
+    struct train_stream stream;
+    uint64_t dropout_seed;
+    struct rng shuffle;
+    uint32_t *order; /* positions of the examples in use */
+    uint32_t order_cap, count;
+    uint32_t steps_epoch, steps_total, step;
+    struct train_metrics metrics;
+};
+
+enum sotto_status train_rule_check(const struct train_rule *r, struct sotto_error *err) {
+    if (r->epochs < 1 || r->epochs > TRAIN_EPOCHS_MAX)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "epochs %u, allowed are 1 to %u", r->epochs,
+                          TRAIN_EPOCHS_MAX);
+    if (r->batch > TRAIN_BATCH_MAX)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "batch %u, allowed are 0 (all) to %u", r->batch,
+                          TRAIN_BATCH_MAX);
+    if (!(r->lr > 0.0f && r->lr <= 1000.0f))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "learning rate %g, allowed are above 0 up to 1000",
+                          (double)r->lr);
+    if (!(r->momentum >= 0.0f && r->momentum < 1.0f))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "momentum %g, allowed are 0 up to below 1",
+                          (double)r->momentum);
+    if (r->nesterov && r->momentum <= 0.0f)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "nesterov needs a momentum");
+    if (!(r->weight_decay >= 0.0f && r->weight_decay <= 1000.0f))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "weight decay %g, allowed are 0 to 1000",
+                          (double)r->weight_decay);
+    if (!(r->prox_mu >= 0.0f && r->prox_mu <= 1000.0f))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "prox mu %g, allowed are 0 to 1000",
+                          (double)r->prox_mu);
+    if (!(r->clip_norm >= 0.0f && r->clip_norm <= 1e9f))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "clip norm %g, allowed are 0 (none) to 1e9",
+                          (double)r->clip_norm);
+    return SOTTO_OK;
+}
+
+/* Weights and momentum lie in the arena in layout order; a pointer to the first of a role, or NULL.
+ */
+static float *find_kept(const struct train_engine *e, enum kern_role role, uint64_t offset) {
+    const struct kern_program *p = e->program;
+    for (uint32_t i = 0; i < p->buffer_count; i++)
+        if (p->buffers[i].role == role && p->buffers[i].offset == offset)
+            return kern_exec_host(e->exec, i);
+    return NULL;
+}
+
+enum sotto_status trainer_new(const struct graph *g, const struct train_rule *rule,
+                              uint32_t batch_max, const struct kern_backend *backend,
+                              struct trainer **out, struct sotto_error *err) {
+    enum sotto_status status;
+    struct trainer *t = NULL;
+    *out = NULL;
+    TRY(train_rule_check(rule, err));
+    t = mem_zalloc(sizeof *t);
+    if (!t)
+        TRY_FAIL(err, SOTTO_NOMEM, "trainer");
+    struct graph_options options = {.mode = GRAPH_TRAIN,
+                                    .batch = rule->batch ? rule->batch : batch_max,
+                                    .momentum = rule->momentum,
+                                    .weight_decay = rule->weight_decay,
+                                    .prox_mu = rule->prox_mu,
+                                    .nesterov = rule->nesterov,
+                                    .clip_norm = rule->clip_norm};
+    TRY(train_engine_init(&t->engine, g, &options, backend, err));
+    t->rule = *rule;
+    t->batch = options.batch;
+    t->input_count = graph_input_count(g);
+    t->classes = graph_classes(g);
+    t->param_count = g->layout.total;
+    t->x = kern_exec_host(t->engine.exec, t->engine.program->input);
+    t->labels = kern_exec_host(t->engine.exec, t->engine.program->labels);
+    t->params = find_kept(&t->engine, KERN_ROLE_PARAM, t->engine.program->param_offset);
+    if (t->engine.program->state_count)
+        t->state = find_kept(&t->engine, KERN_ROLE_STATE, t->engine.program->state_first);
+    *out = t;
+    t = NULL;
+out:
+    trainer_free(t);
+    return status;
+}
+
+void trainer_free(struct trainer *t) {
+    if (!t)
+        return;
+    train_engine_deinit(&t->engine);
+    mem_free(t->order);
+    mem_free(t);
+}
+
+uint64_t trainer_bytes(const struct trainer *t) {
+    return kern_exec_bytes(t->engine.exec) + (uint64_t)t->order_cap * sizeof *t->order + sizeof *t;
+}
+
+static enum sotto_status reserve_order(struct trainer *t, uint32_t count, struct sotto_error *err) {
+    if (count <= t->order_cap)
+        return SOTTO_OK;
+    uint32_t *order = mem_resize(t->order, count, sizeof *order);
+    if (!order)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "order of %u examples", count);
+    t->order = order;
+    t->order_cap = count;
+    return SOTTO_OK;
+}
+
+static void shuffle_epoch(struct trainer *t) {
+    rng_shuffle_u32(&t->shuffle, t->order, t->count);
+}
+
+enum sotto_status trainer_begin(struct trainer *t, const float *params,
+                                const struct examples *examples, const struct train_stream *stream,
+                                struct sotto_error *err) {
+    enum sotto_status status;
+    TRY(train_check_examples(t->input_count, t->classes, examples, err));
+    if (!examples->labels)
+        TRY_FAIL(err, SOTTO_INVALID, "training needs labels");
+    uint32_t max = t->rule.examples_max;
+    uint32_t count = max && max < examples->count ? max : examples->count;
+    if (t->rule.batch == 0 && count > t->batch)
+        TRY_FAIL(err, SOTTO_LIMIT, "%u examples do not fit the full batch of %u", count, t->batch);
+    TRY(reserve_order(t, examples->count, err));
+    t->examples = *examples;
+    t->schema = *examples->schema;
+    t->examples.schema = &t->schema;
+    t->stream = *stream;
+    struct rng dropout;
+    rng_init(&dropout, stream->seed, stream->round, stream->serial, RNG_DROPOUT);
+    t->dropout_seed = rng_u64(&dropout);
+    rng_init(&t->shuffle, stream->seed, stream->round, stream->serial, RNG_SHUFFLE);
+    for (uint32_t i = 0; i < examples->count; i++)
+        t->order[i] = i;
+    if (count < examples->count) /* the drawn subset: the head of a shuffle of all */
+        rng_shuffle_u32(&t->shuffle, t->order, examples->count);
+    t->count = count;
+    t->steps_epoch = (count - 1) / t->batch + 1;
+    uint64_t total = (uint64_t)t->steps_epoch * t->rule.epochs;
+    if (t->rule.steps_max && total > t->rule.steps_max)
+        total = t->rule.steps_max;
+    if (total > UINT32_MAX)
+        TRY_FAIL(err, SOTTO_LIMIT, "training takes more than %u steps", UINT32_MAX);
+    t->steps_total = (uint32_t)total;
+    t->step = 0;
+    t->metrics = (struct train_metrics){0};
+    shuffle_epoch(t);
+    kern_exec_load_params(t->engine.exec, params);
+    kern_exec_load_anchor(t->engine.exec, params);
+    kern_exec_clear_metrics(t->engine.exec);
+out:
+    return status;
+}
+
+/* Each step's sums are taken out of the exec at once, so that a resumed run adds the same numbers
+ * in the same order. */
+static void take_metrics(struct trainer *t) {
+    double m[KERN_METRIC_COUNT];
+    kern_exec_metrics(t->engine.exec, m);
+    kern_exec_clear_metrics(t->engine.exec);
+    t->metrics.loss += m[KERN_METRIC_LOSS];
+    t->metrics.correct += (uint64_t)m[KERN_METRIC_CORRECT];
+    t->metrics.seen += (uint64_t)m[KERN_METRIC_SEEN];
+    t->metrics.steps++;
+}
+
+static enum sotto_status run_step(struct trainer *t, struct sotto_error *err) {
+    uint32_t in_epoch = t->step % t->steps_epoch;
+    if (in_epoch == 0 && t->step > 0)
+        shuffle_epoch(t);
+    uint32_t at = in_epoch * t->batch;
+    uint32_t rows = t->count - at < t->batch ? t->count - at : t->batch;
+    train_gather(&t->examples, t->order + at, rows, t->batch, t->x, t->labels);
+    struct kern_step step = {
+        .lr = t->rule.lr, .rows = rows, .seed = t->dropout_seed, .index = t->step};
+    enum sotto_status status = kern_exec_run(t->engine.exec, &step, err);
+    if (status == SOTTO_OK) {
+        take_metrics(t);
+        t->step++;
+    }
+    return status;
+}
+
+enum sotto_status trainer_advance(struct trainer *t, uint32_t steps_max, bool *done,
+                                  struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    for (uint32_t i = 0; (steps_max == 0 || i < steps_max) && t->step < t->steps_total; i++) {
+        status = run_step(t, err);
+        if (status != SOTTO_OK)
+            break;
+    }
+    if (done)
+        *done = t->step >= t->steps_total;
+    return status;
+}
+
+uint32_t trainer_steps_total(const struct trainer *t) {
+    return t->steps_total;
+}
+
+uint32_t trainer_steps_done(const struct trainer *t) {
+    return t->step;
+}
+
+void trainer_finish(struct trainer *t, float *params, struct train_metrics *metrics) {
+    kern_exec_store_params(t->engine.exec, params);
+    if (metrics)
+        *metrics = t->metrics;
+    t->examples = (struct examples){0};
+}
+
+static uint64_t f64_bits(double v) {
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+/* Bytes: version, what it belongs to (stream, sizes), position, metrics, weights, momentum. Floats
+ * as in memory (little-endian, as the arena's hosts are). */
+void trainer_save(const struct trainer *t, struct buf *out) {
+    buf_put_u8(out, TRAIN_SAVE_VERSION);
+    buf_put_u64(out, t->stream.seed);
+    buf_put_u32(out, t->stream.round);
+    buf_put_u64(out, t->stream.serial);
+    buf_put_u32(out, t->examples.count);
+    buf_put_u32(out, t->steps_total);
+    buf_put_u32(out, t->param_count);
+    buf_put_u8(out, t->state != NULL);
+    buf_put_u32(out, t->step);
+    buf_put_u64(out, f64_bits(t->metrics.loss));
+    buf_put_u64(out, t->metrics.correct);
+    buf_put_u64(out, t->metrics.seen);
+    buf_put(out, t->params, t->param_count * sizeof(float));
+    if (t->state)
+        buf_put(out, t->state, t->param_count * sizeof(float));
+}
+
+/* Whether the header belongs to the training that was begun. */
+static bool saved_fits(const struct trainer *t, struct reader *r) {
+    bool fits = reader_u64(r, "seed") == t->stream.seed;
+    fits &= reader_u32(r, "round") == t->stream.round;
+    fits &= reader_u64(r, "serial") == t->stream.serial;
+    fits &= reader_u32(r, "example count") == t->examples.count;
+    fits &= reader_u32(r, "step count") == t->steps_total;
+    fits &= reader_u32(r, "parameter count") == t->param_count;
+    fits &= reader_u8(r, "momentum") == (t->state != NULL);
+    return fits;
+}
+
+enum sotto_status trainer_resume(struct trainer *t, struct view saved, struct sotto_error *err) {
+    struct reader r;
+    struct train_metrics m = {0};
+    size_t bytes = t->param_count * sizeof(float);
+    reader_init(&r, saved);
+    if (reader_u8(&r, "version") != TRAIN_SAVE_VERSION)
+        reader_fail(&r, SOTTO_VERSION, "version");
+    bool fits = saved_fits(t, &r);
+    uint32_t step = reader_u32(&r, "step");
+    uint64_t loss = reader_u64(&r, "loss");
+    memcpy(&m.loss, &loss, sizeof m.loss);
+    m.correct = reader_u64(&r, "correct");
+    m.seen = reader_u64(&r, "seen");
+    m.steps = step;
+    if (r.status == SOTTO_OK && (!fits || step > t->steps_total || t->step != 0))
+        return SOTTO_FAIL(err, SOTTO_STATE, "the saved training state belongs to another training");
+    struct view params = reader_bytes(&r, bytes, "weights");
+    struct view state = reader_bytes(&r, t->state ? bytes : 0, "momentum");
+    enum sotto_status status = reader_finish(&r, true, "saved training state", err);
+    if (status != SOTTO_OK)
+        return status;
+    memcpy(t->params, params.p, bytes);
+    if (t->state)
+        memcpy(t->state, state.p, bytes);
+    t->metrics = m;
+    t->step = step;
+    /* The orders of the epochs behind us; the one of an epoch that begins with the next step is
+     * drawn by that step. */
+    for (uint32_t e = 1; step > 0 && e <= (step - 1) / t->steps_epoch; e++)
+        shuffle_epoch(t);
+    return SOTTO_OK;
+}
+
+struct kern_exec *trainer_exec(struct trainer *t) {
+    return t->engine.exec;
+}
+
+const struct kern_program *trainer_program(const struct trainer *t) {
+    return t->engine.program;
+}
