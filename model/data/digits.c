@@ -166,16 +166,13 @@ static void draw_stroke(struct canvas *c, const struct pose *p, const struct poi
     }
 }
 
-/* How far an interval must move to lie between the margins; its middle comes first where it is too
- * long. */
+/* How far an interval must move to lie between the margins. */
 static double nudge(double low, double high) {
     double under = MARGIN - low, over = high - (DIGIT_SIDE - MARGIN);
-    if (under > 0 && over > 0)
-        return 0.5 * (under - over);
     return under > 0 ? under : over > 0 ? -over : 0;
 }
 
-/* Keeps a roaming digit on the paper. */
+/* Keeps a roaming digit on the paper: smaller when it does not fit, then moved. */
 static void pose_keep_inside(struct pose *p, const struct point *points, uint32_t count) {
     struct pen_point first = pose_apply(p, points[0], 0.5);
     double left = first.x, right = first.x, top = first.y, bottom = first.y;
@@ -186,8 +183,12 @@ static void pose_keep_inside(struct pose *p, const struct point *points, uint32_
         top = at.y < top ? at.y : top;
         bottom = at.y > bottom ? at.y : bottom;
     }
-    p->dx += nudge(left, right);
-    p->dy += nudge(top, bottom);
+    double room = DIGIT_SIDE - 2 * MARGIN;
+    double longer = right - left > bottom - top ? right - left : bottom - top;
+    double scale = longer > room ? room / longer : 1.0;
+    p->xx *= scale, p->xy *= scale, p->yx *= scale, p->yy *= scale;
+    p->dx += nudge(p->dx + scale * (left - p->dx), p->dx + scale * (right - p->dx));
+    p->dy += nudge(p->dy + scale * (top - p->dy), p->dy + scale * (bottom - p->dy));
 }
 
 /* Moves a stroke's last point along its direction: some writers overshoot, some stop early. */
