@@ -26,7 +26,7 @@ void id_random(void *out, size_t n);
 void id_wipe(void *p, size_t n);
 void id_keys_generate(struct id_keys *k);
 void id_curve_generate(struct id_curve *k);
-/* Signs label || body with the label's length in front; verify is DENIED when it does not hold. */
+/* Ed25519ph (RFC 8032) over the label's length in one byte || label || body; verify is DENIED when it does not hold. */
 void id_sign(const struct id_keys *k, const char *label, struct view body, uint8_t sig[ID_SIG]);
 enum sotto_status id_verify(const uint8_t public_key[ID_KEY], const char *label, struct view body,
                             const uint8_t sig[ID_SIG], struct sotto_error *err);
@@ -83,6 +83,9 @@ void id_ticket_encode(const struct id_ticket *t, uint8_t out[ID_TICKET_BYTES]);
 enum sotto_status id_ticket_decode(struct view bytes, const uint8_t *pinned_authority,
                                    struct id_ticket *out, struct sotto_error *err); /* verifies the signature */
 
+/* Whether the ticket's time is over at now_ms (Unix time); decoding does not judge it. */
+bool id_ticket_expired(const struct id_ticket *t, int64_t now_ms);
+
 struct id_token {
     struct id_ticket ticket;
     uint8_t secret[ID_KEY]; /* E and the one-time CURVE pair derive from it */
@@ -93,7 +96,8 @@ void id_token_deinit(struct id_token *t); /* wipes */
 enum sotto_status id_token_issue(const struct id_keys *authority, uint64_t serial,
                                  int64_t expiry_ms, struct view document, struct id_token *out,
                                  struct sotto_error *err);
-/* "sotto1:" and base64url; decode checks all, signatures too. */
+/* "sotto1:" and base64url without padding; out is a secret, the caller wipes it. Decode checks all, signatures too, and allows a
+ * line end behind. Issue and encode: LIMIT for a document that does not fit ID_TOKEN_MAX (about 600 revoked serials). */
 enum sotto_status id_token_encode(const struct id_token *t, struct buf *out,
                                   struct sotto_error *err);
 enum sotto_status id_token_decode(const char *text, struct id_token *out, struct sotto_error *err);
