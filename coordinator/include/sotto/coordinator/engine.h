@@ -69,13 +69,14 @@ struct round_event {
 enum round_action_kind {
     ROUND_DO_OPEN,      /* make the round key and terms, store round and members (round_members), then EV_OPENED */
     ROUND_DO_PLAN,      /* answer the check-in with this round's terms */
-    ROUND_DO_COME_BACK, /* answer the check-in: not now, after_ms, reason */
+    ROUND_DO_COME_BACK, /* answer the check-in (or the decline): not now, after_ms, reason */
     ROUND_DO_ACCEPT,    /* store the report as serial's in group, acknowledge; then check it and add it: EV_CHECKED */
-    ROUND_DO_REPEAT,    /* a report that is stored already: acknowledge again */
-    ROUND_DO_RETURN,    /* late, over-selected, not a member, group ended: store outcome RETURNED, answer with reason */
+    ROUND_DO_REPEAT,    /* a report that is stored already: acknowledge again, with the outcome as stored (member_state) */
+    ROUND_DO_RETURN,    /* late, over-selected, not a member, group ended: store outcome RETURNED, answer with reason. The engine
+                           does not remember ended rounds: where the store has an outcome of (round, serial), that is the answer */
     ROUND_DO_CONTINUE,  /* heartbeat: go on */
     ROUND_DO_ABORT,     /* heartbeat: stop, reason */
-    ROUND_DO_STORE_MEMBER, /* member state changed (declined, dropped, planned): store it */
+    ROUND_DO_STORE_MEMBER, /* member state changed (planned, declined, dropped, rejected: outcome kept): store it; reason */
     ROUND_DO_SUM,       /* group reached its goal (or ended with its minimum): commit its sums, outcomes kept/returned: EV_SUMMED */
     ROUND_DO_FAIL_GROUP,/* commit the group's failure: stored reports become RETURNED: EV_SUMMED with ok false */
     ROUND_DO_ADVANCE,   /* all groups have ended, at least one summed: server step, commit, publish: EV_ADVANCED */
@@ -100,23 +101,25 @@ enum sotto_status round_engine_new(const struct task_config *config, uint32_t fi
                                    uint64_t train_rounds_done, struct round_engine **out,
                                    struct sotto_error *err);
 void round_engine_free(struct round_engine *e);
-/* One event. Appends at most ROUND_ACTIONS_MAX actions; what does not fit comes with the next step (ask with TICK while
- * round_next_ms is 0). */
+/* One event. Fills actions (room for ROUND_ACTIONS_MAX) from the first on and sets *count; what does not fit comes with the next
+ * step (ask with TICK while round_next_ms is 0). The time of an event never lies before an earlier one's but for DEVICE_ADD,
+ * which gives no actions. NOMEM and LIMIT: only for DEVICE_ADD, nothing has changed. */
 enum sotto_status round_step(struct round_engine *e, const struct round_event *event,
                              struct round_action *actions, size_t *count, struct sotto_error *err);
 uint64_t round_next_ms(const struct round_engine *e); /* next TICK at the latest; 0: at once; UINT64_MAX: none */
 
-/* Selection, a pure function: the `wanted` serials of smallest Philox rank under (seed, round, serial, RNG_SELECT), ascending. */
+/* Selection, a pure function: the `wanted` (<= count) serials of smallest Philox rank under (seed, round, serial, RNG_SELECT), ascending. */
 void round_select(uint64_t seed, uint32_t round, const uint64_t *serials, uint32_t count,
                   uint32_t wanted, uint64_t *out);
 
-/* After a restart: the open round as the store has it. Members in state STORED will be checked again: the host gets ACCEPT-less
- * ROUND_EV_CHECKED to deliver for each. */
+/* After a restart: the open round as the store has it, into a new engine before its first TICK. Members of a running group in state
+ * STORED (CHECKED becomes that) are checked again: the host adds each to new sums and delivers EV_CHECKED, without an ACCEPT. A group
+ * that was SUMMING runs again. Groups, round and its ADVANCE then end as they would have: no asked-for action is lost. */
 struct round_saved {
     uint32_t round;
     enum round_kind kind;
     enum round_state state; /* OPEN or ADVANCING */
-    uint64_t opened_ms;     /* on the new clock; deadlines count from restart when unknown */
+    uint64_t opened_ms;     /* on the new clock, as is seen_ms; 0: unknown, deadlines and leases count from the first event */
     uint32_t member_count, group_count;
     const struct round_member *members;
     const struct round_group *groups;
