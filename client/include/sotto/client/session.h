@@ -12,8 +12,8 @@
 #define SESSION_OPEN_REPORTS_MAX 16
 #define SESSION_TASKS_MAX 256
 /* What is hashed, with wire_hash_of's label: a package as a device downloads it, and a sealed report as it is announced. */
-#define SESSION_LABEL_PACKAGE "sotto package v1"
-#define SESSION_LABEL_REPORT "sotto report v1"
+#define SESSION_LABEL_PACKAGE WIRE_LABEL_PACKAGE
+#define SESSION_LABEL_REPORT WIRE_LABEL_REPORT
 
 /* The device owner's limits; a plan that asks for more is declined by the rule's name. 0 means no limit where a maximum. */
 struct session_policy {

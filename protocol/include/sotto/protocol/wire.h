@@ -21,6 +21,9 @@
 struct wire_hash {
     uint8_t b[WIRE_HASH];
 };
+/* Kinds of hashed bytes. */
+#define WIRE_LABEL_PACKAGE "sotto package v1"
+#define WIRE_LABEL_REPORT "sotto report v1"
 /* BLAKE2b-256 of the bytes; with a label ("sotto package v1") that names its kind hashed first, or "" for none. */
 struct wire_hash wire_hash_of(const char *label, struct view bytes);
 bool wire_hash_equal(const struct wire_hash *a, const struct wire_hash *b);
