@@ -4,14 +4,15 @@
 
 #include "sotto/protocol/wire.h"
 
-#define CHUNK_BYTES (256u * 1024u)
+#define CHUNK_BYTES      (256u * 1024u)
 #define CHUNK_CREDIT_MAX 16u
 
 uint32_t chunk_count(uint64_t blob_bytes); /* 1 for an empty blob */
 /* Bytes of chunk index; 0 when out of range. */
 uint32_t chunk_size(uint64_t blob_bytes, uint32_t index);
 
-/* Receiver: accepts chunks in any order within the window it granted, asks again for what is missing. */
+/* Receiver: accepts chunks in any order within the window it granted, asks again for what is
+ * missing. */
 struct chunk_receiver {
     uint64_t bytes;
     uint32_t chunks, next, granted, credit;
@@ -21,7 +22,8 @@ struct chunk_receiver {
 enum sotto_status chunk_receiver_init(struct chunk_receiver *r, uint64_t bytes, uint64_t bytes_max,
                                       const struct wire_hash *hash, uint32_t next, uint32_t credit,
                                       struct sotto_error *err);
-/* OK: store these bytes at index * CHUNK_BYTES, they are the next ones; EXISTS: a repeat, ignore; INVALID: out of order or wrong size. */
+/* OK: store these bytes at index * CHUNK_BYTES, they are the next ones; EXISTS: a repeat, ignore;
+ * INVALID: out of order or wrong size. */
 enum sotto_status chunk_receiver_accept(struct chunk_receiver *r, uint32_t index, size_t size,
                                         struct sotto_error *err);
 bool chunk_receiver_done(const struct chunk_receiver *r);

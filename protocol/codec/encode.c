@@ -1,0 +1,379 @@
+/* The device's half: raw update and residual into a coded update. Stages in order, each a function.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "codec_int.h"
+#include "sotto/privacy.h"
+
+#define MAGNITUDE 0x7fffffffu
+
+/* Which magnitudes of a segment are kept: those above threshold, and the first ties at it. */
+struct selection {
+    uint32_t threshold; /* bits of a non-negative float: they order as the floats do */
+    uint32_t ties;
+};
+
+struct encoder {
+    const struct codec_spec *spec;
+    struct codec_input *in;
+    struct rng *rng;
+    struct codec_update *out;
+    struct sotto_error *err;
+    uint32_t *codes;     /* CODEC_BLOCK: of one piece */
+    uint32_t *positions; /* CODEC_BLOCK: of one piece, counted from its begin */
+    float *scales;       /* per segment of all sections */
+    struct selection *selections;
+    size_t scales_at; /* offset in the head */
+};
+
+void codec_update_init(struct codec_update *u) {
+    *u = (struct codec_update){0};
+    buf_init(&u->bytes, 0);
+}
+
+void codec_update_deinit(struct codec_update *u) {
+    buf_deinit(&u->bytes);
+    mem_free(u->ends);
+    *u = (struct codec_update){0};
+}
+
+struct view codec_update_part(const struct codec_update *u, uint32_t part) {
+    if (part >= u->part_count)
+        return view_of(NULL, 0);
+    const uint32_t begin = part == 0 ? 0 : u->ends[part - 1];
+    return view_of(u->bytes.data + begin, u->ends[part] - begin);
+}
+
+/* ---- Stage: what comes in ------------------------------------------------------------------ */
+
+static enum sotto_status check_input(const struct encoder *e) {
+    static const char *const names[CODEC_SCALARS] = {"weight", "steps", "loss", "correct", "seen"};
+    for (int i = 0; i < CODEC_SCALARS; i++) {
+        const double v = e->in->scalars[i];
+        const double most = i == CODEC_LOSS     ? CODEC_LOSS_MAX
+                            : i == CODEC_WEIGHT ? (double)e->spec->weight_max
+                                                : (double)CODEC_COUNT_MAX;
+        const double least = i == CODEC_WEIGHT ? 1.0 : 0.0;
+        if (!(v >= least && v <= most) || (i != CODEC_LOSS && v != floor(v)))
+            return SOTTO_FAIL(e->err, SOTTO_INVALID, "%s %g of an update; allowed: %s%g to %g",
+                              names[i], v, i == CODEC_LOSS ? "" : "whole numbers, ", least, most);
+    }
+    for (uint32_t s = 0; s < e->spec->section_count; s++) {
+        const uint32_t n = e->spec->sections[s].layout->total;
+        if (!vec_all_finite_f32(e->in->values[s], n))
+            return SOTTO_FAIL(e->err, SOTTO_INVALID, "section %s has values that are not finite",
+                              e->spec->sections[s].name);
+        if (e->spec->pipeline.error_feedback && e->in->residual[s] != NULL &&
+            !vec_all_finite_f32(e->in->residual[s], n))
+            return SOTTO_FAIL(e->err, SOTTO_INVALID, "the residual of section %s is not finite",
+                              e->spec->sections[s].name);
+    }
+    return SOTTO_OK;
+}
+
+/* ---- Stage: residual and clipping ---------------------------------------------------------- */
+
+/* values = clip(values + residual); the residual's place keeps the clipped values until the end. */
+static enum sotto_status clip(const struct encoder *e) {
+    const struct codec_pipeline *p = &e->spec->pipeline;
+    for (uint32_t s = 0; s < e->spec->section_count; s++) {
+        float *values = e->in->values[s];
+        float *residual = p->error_feedback ? e->in->residual[s] : NULL;
+        const uint32_t n = e->spec->sections[s].layout->total;
+        if (residual != NULL) {
+            vec_add_f32(values, values, residual, n);
+            if (!vec_all_finite_f32(values, n))
+                return SOTTO_FAIL(e->err, SOTTO_INVALID,
+                                  "section %s overflows with its residual; drop the residual",
+                                  e->spec->sections[s].name);
+        }
+        if (s == 0)
+            privacy_clip_norm(values, n, (double)p->clip_norm);
+        privacy_clamp(values, n, p->clip_inf);
+        if (residual != NULL)
+            memcpy(residual, values, (size_t)n * sizeof *values);
+    }
+    return SOTTO_OK;
+}
+
+/* residual = clipped - decoded. */
+static void keep_residuals(const struct encoder *e) {
+    for (uint32_t s = 0; s < e->spec->section_count; s++)
+        if (e->spec->pipeline.error_feedback && e->in->residual[s] != NULL)
+            vec_sub_f32(e->in->residual[s], e->in->residual[s], e->in->values[s],
+                        e->spec->sections[s].layout->total);
+}
+
+/* ---- Stage: pruning ------------------------------------------------------------------------ */
+
+static uint32_t magnitude(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits & MAGNITUDE;
+}
+
+/* Of the values whose magnitude agrees with prefix above bit shift + width: how many have each of
+ * the next width bits. */
+static void histogram(uint32_t *counts, const float *x, uint32_t n, uint32_t prefix, unsigned shift,
+                      unsigned width) {
+    const uint32_t mask = (1u << width) - 1u;
+    memset(counts, 0, ((size_t)mask + 1) * sizeof *counts);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t m = magnitude(x[i]) >> shift;
+        if ((uint64_t)m >> width == prefix)
+            counts[m & mask]++;
+    }
+}
+
+/* The k-th largest magnitude by three histograms of 11, 10 and 10 bits: exact, the same whatever
+ * the order of equals, no copy and no worst case, which quickselect has. */
+static struct selection select_top(const float *x, uint32_t n, uint32_t k) {
+    static const unsigned widths[3] = {11, 10, 10};
+    uint32_t counts[1u << 11];
+    uint32_t prefix = 0, left = k;
+    unsigned shift = 31;
+    for (int pass = 0; pass < 3; pass++) {
+        shift -= widths[pass];
+        histogram(counts, x, n, prefix, shift, widths[pass]);
+        uint32_t bin = (1u << widths[pass]) - 1u;
+        for (; counts[bin] < left; bin--)
+            left -= counts[bin];
+        prefix = prefix << widths[pass] | bin;
+    }
+    return (struct selection){.threshold = prefix, .ties = left};
+}
+
+/* ---- Stage: scale, round ------------------------------------------------------------------- */
+
+/* The largest magnitude over the largest level, rounded so that no level passes clip_inf. */
+static float scale_of(const struct codec_pipeline *p, float most) {
+    const float level_max = (float)codec_level_max(p->bits);
+    float scale = most / level_max;
+    while (scale * level_max > p->clip_inf)
+        scale = nextafterf(scale, 0.0f);
+    return scale;
+}
+
+static int32_t round_level(const struct encoder *e, double inverse, float v, int32_t level_max) {
+    const double x = (double)v * inverse;
+    int32_t level;
+    if (e->spec->pipeline.stochastic) {
+        const double shifted = x + (double)rng_u32(e->rng) * 0x1p-32;
+        level = (int32_t)shifted;
+        level -= (double)level > shifted; /* floor */
+    } else {
+        level = (int32_t)lrint(x);
+    }
+    return level > level_max ? level_max : level < -level_max ? -level_max : level;
+}
+
+/* values[at[i]], or values[i], becomes what the other side decodes; codes[i] says so in bits. */
+static void round_values(struct encoder *e, float *values, const uint32_t *at, uint32_t n,
+                         float scale) {
+    const unsigned bits = e->spec->pipeline.bits;
+    if (bits == 32) {
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(&e->codes[i], &values[at != NULL ? at[i] : i], sizeof e->codes[i]);
+        return;
+    }
+    const int32_t level_max = codec_level_max(bits);
+    const uint32_t mask = (1u << bits) - 1u;
+    const double inverse = scale > 0.0f ? 1.0 / (double)scale : 0.0;
+    for (uint32_t i = 0; i < n; i++) {
+        float *v = &values[at != NULL ? at[i] : i];
+        const int32_t level = round_level(e, inverse, *v, level_max);
+        e->codes[i] = (uint32_t)level & mask;
+        *v = (float)level * scale;
+    }
+}
+
+/* ---- Stage: code --------------------------------------------------------------------------- */
+
+static void put_packed(struct encoder *e, uint32_t n) {
+    const unsigned bits = e->spec->pipeline.bits;
+    uint8_t *to = buf_grow(&e->out->bytes, codec_packed_bytes(n, bits));
+    if (to != NULL)
+        vec_pack_bits(to, e->codes, n, bits);
+}
+
+/* Positions of the kept values of a piece; the selection's ties are used up in coordinate order. */
+static uint32_t gather(struct encoder *e, const struct codec_piece *piece, const float *values) {
+    struct selection *top = &e->selections[piece->index];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < piece->count; i++) {
+        const uint32_t m = magnitude(values[i]);
+        if (m < top->threshold)
+            continue;
+        if (m == top->threshold) {
+            if (top->ties == 0)
+                continue;
+            top->ties--;
+        }
+        e->positions[kept++] = i;
+    }
+    return kept;
+}
+
+/* Zeroes what is not kept. */
+static void prune(const struct encoder *e, float *values, uint32_t n, uint32_t kept) {
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < kept; i++) {
+        memset(values + next, 0, (size_t)(e->positions[i] - next) * sizeof *values);
+        next = e->positions[i] + 1;
+    }
+    memset(values + next, 0, (size_t)(n - next) * sizeof *values);
+}
+
+static void encode_piece(struct encoder *e, const struct codec_piece *piece, float *section) {
+    struct buf *out = &e->out->bytes;
+    float *values = section + piece->begin;
+    const float scale = e->scales[piece->index];
+    uint32_t kept = piece->count;
+    if (!piece->dense) {
+        kept = gather(e, piece, values);
+        const int64_t more = (int64_t)kept - (int64_t)piece->expected;
+        buf_put_varint(out, (uint64_t)more << 1 ^ (uint64_t)(more >> 63));
+        prune(e, values, piece->count, kept);
+    }
+    if (kept == piece->count) {
+        round_values(e, values, NULL, kept, scale);
+        put_packed(e, kept);
+    } else if (kept > 0) {
+        uint64_t bits;
+        const unsigned b = codec_rice_best(e->positions, kept, piece->count, &bits);
+        buf_put_u8(out, (uint8_t)b);
+        round_values(e, values, e->positions, kept, scale);
+        put_packed(e, kept);
+        uint8_t *to = buf_grow(out, (size_t)((bits + 7) / 8));
+        if (to != NULL)
+            codec_rice_write(to, e->positions, kept, b);
+    }
+}
+
+static void encode_head(struct encoder *e) {
+    struct buf *out = &e->out->bytes;
+    buf_put_u16(out, CODEC_MAGIC);
+    buf_put_u8(out, CODEC_VERSION);
+    buf_put_u8(out, (uint8_t)e->spec->section_count);
+    for (int i = 0; i < CODEC_SCALARS; i++)
+        if (i == CODEC_LOSS)
+            buf_put_f64(out, e->in->scalars[i]);
+        else
+            buf_put_varint(out, (uint64_t)e->in->scalars[i]);
+    e->scales_at = out->len;
+    if (e->spec->pipeline.bits != 32)
+        for (uint32_t i = 0; i < codec_segment_total(e->spec); i++)
+            buf_put_f32(out, 0.0f); /* put_scales, when they are final */
+    e->out->ends[0] = (uint32_t)out->len;
+}
+
+static void put_scales(const struct encoder *e) {
+    if (e->spec->pipeline.bits == 32 || e->out->bytes.status != SOTTO_OK)
+        return;
+    uint8_t *to = e->out->bytes.data + e->scales_at;
+    for (uint32_t i = 0; i < codec_segment_total(e->spec); i++) {
+        uint32_t bits;
+        memcpy(&bits, &e->scales[i], sizeof bits);
+        for (unsigned j = 0; j < 4; j++)
+            *to++ = (uint8_t)(bits >> (8 * j));
+    }
+}
+
+/* Scales and selections of every segment, from the clipped values. */
+static void plan_segments(struct encoder *e) {
+    const struct codec_pipeline *p = &e->spec->pipeline;
+    uint32_t index = 0;
+    for (uint32_t s = 0; s < e->spec->section_count; s++) {
+        const struct layout *layout = e->spec->sections[s].layout;
+        for (uint32_t i = 0; i < layout->segment_count; i++, index++) {
+            const struct layout_segment *segment = &layout->segments[i];
+            const float *x = e->in->values[s] + segment->offset;
+            const uint32_t keep = codec_keep_count(p, segment);
+            if (keep < segment->count)
+                e->selections[index] = select_top(x, segment->count, keep);
+            if (p->bits != 32)
+                e->scales[index] = scale_of(p, vec_max_abs_f32(x, segment->count));
+        }
+    }
+}
+
+static void encode_blocks(struct encoder *e) {
+    struct codec_place place;
+    struct codec_piece piece;
+    for (uint32_t part = 1; codec_place_of(e->spec, part, &place); part++) {
+        for (uint32_t s = place.segment; codec_piece_of(e->spec, &place, s, &piece); s++)
+            encode_piece(e, &piece, e->in->values[place.section]);
+        e->out->ends[part] = (uint32_t)e->out->bytes.len;
+    }
+}
+
+/* Rounding can lift the norm over the clip norm, by much when levels are few, and the coordinator
+ * would then refuse an honest device: section 0's scales shrink until it fits. Levels stay as they
+ * are. */
+static void fit_norm(struct encoder *e) {
+    const struct codec_pipeline *p = &e->spec->pipeline;
+    if (p->bits == 32 || p->clip_norm <= 0.0f || e->spec->section_count == 0)
+        return;
+    const struct layout *layout = e->spec->sections[0].layout;
+    float *values = e->in->values[0];
+    const double norm = privacy_norm(values, layout->total);
+    if (norm <= (double)p->clip_norm * (1.0 + CODEC_NORM_SLACK / 2))
+        return;
+    const double factor = (double)p->clip_norm / norm;
+    for (uint32_t i = 0; i < layout->segment_count; i++) {
+        const float before = e->scales[i];
+        const float after = (float)((double)before * factor);
+        const struct layout_segment *segment = &layout->segments[i];
+        for (uint32_t j = segment->offset; j < segment->offset + segment->count; j++)
+            if (before > 0.0f) {
+                const double level = rint((double)values[j] / (double)before);
+                values[j] = (float)level * after;
+            }
+        e->scales[i] = after;
+    }
+}
+
+static enum sotto_status encoder_init(struct encoder *e) {
+    const uint32_t parts = codec_block_count(e->spec) + 1;
+    const uint32_t segments = codec_segment_total(e->spec);
+    buf_reset(&e->out->bytes);
+    e->out->bytes.max = codec_bytes_max(e->spec);
+    e->out->part_count = 0;
+    mem_free(e->out->ends);
+    e->out->ends = mem_array(parts, sizeof *e->out->ends);
+    e->codes = mem_array(CODEC_BLOCK, sizeof *e->codes);
+    e->positions = mem_array(CODEC_BLOCK, sizeof *e->positions);
+    e->scales = mem_array((size_t)segments + 1, sizeof *e->scales);
+    e->selections = mem_array((size_t)segments + 1, sizeof *e->selections);
+    if (e->out->ends == NULL || e->codes == NULL || e->positions == NULL || e->scales == NULL ||
+        e->selections == NULL)
+        return SOTTO_FAIL(e->err, SOTTO_NOMEM, "no memory to code an update");
+    return SOTTO_OK;
+}
+
+enum sotto_status codec_encode(const struct codec_spec *spec, struct codec_input *in,
+                               struct rng *rng, struct codec_update *out, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct encoder e = {.spec = spec, .in = in, .rng = rng, .out = out, .err = err};
+    TRY(check_input(&e));
+    TRY(encoder_init(&e));
+    TRY(clip(&e));
+    plan_segments(&e);
+    encode_head(&e);
+    encode_blocks(&e);
+    fit_norm(&e);
+    put_scales(&e);
+    if (out->bytes.status != SOTTO_OK)
+        TRY_FAIL(err, out->bytes.status, "a coded update of %zu bytes does not fit %zu",
+                 out->bytes.len, out->bytes.max);
+    keep_residuals(&e);
+    out->part_count = codec_block_count(spec) + 1;
+out:
+    mem_free(e.selections);
+    mem_free(e.scales);
+    mem_free(e.positions);
+    mem_free(e.codes);
+    return status;
+}
