@@ -21,8 +21,8 @@ struct encoder {
     struct rng *rng;
     struct codec_update *out;
     struct sotto_error *err;
-    uint32_t *codes;     /* CODEC_BLOCK: of one piece */
-    uint32_t *positions; /* CODEC_BLOCK: of one piece, counted from its begin */
+    uint32_t *codes;     /* of one piece */
+    uint32_t *positions; /* of one piece, counted from its begin */
     float *scales;       /* per segment of all sections */
     struct selection *selections;
     size_t scales_at; /* offset in the head */
@@ -335,6 +335,18 @@ static void fit_norm(struct encoder *e) {
     }
 }
 
+/* Coordinates of the longest piece, at least 1: small models should not pay for scratch of whole
+ * blocks. */
+static uint32_t longest_piece(const struct codec_spec *spec) {
+    uint32_t most = 1;
+    for (uint32_t s = 0; s < spec->section_count; s++) {
+        const struct layout *layout = spec->sections[s].layout;
+        for (uint32_t i = 0; i < layout->segment_count; i++)
+            most = layout->segments[i].count > most ? layout->segments[i].count : most;
+    }
+    return most < CODEC_BLOCK ? most : CODEC_BLOCK;
+}
+
 static enum sotto_status encoder_init(struct encoder *e) {
     const uint32_t parts = codec_block_count(e->spec) + 1;
     const uint32_t segments = codec_segment_total(e->spec);
@@ -343,8 +355,9 @@ static enum sotto_status encoder_init(struct encoder *e) {
     e->out->part_count = 0;
     mem_free(e->out->ends);
     e->out->ends = mem_array(parts, sizeof *e->out->ends);
-    e->codes = mem_array(CODEC_BLOCK, sizeof *e->codes);
-    e->positions = mem_array(CODEC_BLOCK, sizeof *e->positions);
+    const uint32_t piece_max = longest_piece(e->spec);
+    e->codes = mem_array(piece_max, sizeof *e->codes);
+    e->positions = mem_array(piece_max, sizeof *e->positions);
     e->scales = mem_array((size_t)segments + 1, sizeof *e->scales);
     e->selections = mem_array((size_t)segments + 1, sizeof *e->selections);
     if (e->out->ends == NULL || e->codes == NULL || e->positions == NULL || e->scales == NULL ||
