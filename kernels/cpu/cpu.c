@@ -2,15 +2,28 @@
  * over. */
 #include <pthread.h>
 
-#include "src/kern_int.h"
+#include "cpu/cpu.h"
 
 static struct kern_backend table;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+static void override(const struct kern_impl *ops) {
+    for (unsigned i = 0; i < KERN_OP_COUNT; i++)
+        if (ops[i].run)
+            table.ops[i] = ops[i];
+}
+
 static void fill(void) {
     table = kern_ref;
     table.name = "cpu";
-    table.kernel_set = "cpu/scalar";
+    table.kernel_set = "cpu/portable";
+    override(kern_ops_portable);
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        table.kernel_set = "cpu/avx2";
+        override(kern_ops_avx2);
+    }
+#endif
 }
 
 const struct kern_backend *kern_cpu(void) {

@@ -1,0 +1,31 @@
+/* Everything the cpu backend does itself, compiled for one instruction set: the file that includes
+ * this says which. */
+#include "cpu/cpu.h"
+
+#include "cpu/tile_tpl.h"
+
+#include "cpu/gemm_tpl.h"
+
+#include "cpu/conv_tpl.h"
+
+#include "cpu/conv_back_tpl.h"
+
+#include "cpu/pointwise_tpl.h"
+
+const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
+    [KERN_GEMM] = {NAME(gemm), NAME(gemm_scratch)},
+    [KERN_CONV2D] = {NAME(conv2d), NAME(conv2d_scratch)},
+    [KERN_CONV2D_POOL] = {NAME(conv2d_pool), NAME(conv2d_pool_scratch)},
+    [KERN_CONV2D_DX] = {NAME(conv2d_dx), NAME(conv2d_dx_scratch)},
+    [KERN_CONV2D_DW] = {NAME(conv2d_dw), NAME(conv2d_dw_scratch)},
+    [KERN_POOL_MAX] = {NAME(pool_max), NULL},
+    [KERN_POOL_MAX_DX] = {NAME(pool_max_dx), NULL},
+    [KERN_ACT] = {NAME(act), NULL},
+    [KERN_ACT_DX] = {NAME(act_dx), NULL},
+    [KERN_BIAS_ADD] = {NAME(bias_add), NULL},
+    [KERN_BIAS_GRAD] = {NAME(bias_grad), NULL},
+    [KERN_ADD] = {NAME(add), NULL},
+    [KERN_SOFTMAX] = {NAME(softmax), NULL},
+    [KERN_SOFTMAX_XENT] = {NAME(softmax_xent), NULL},
+    [KERN_SGD] = {NAME(sgd), NULL},
+};

@@ -1,0 +1,337 @@
+/* Elementwise instructions, pooling and things over rows. */
+#ifndef SOTTO_KERN_POINTWISE_TPL_H
+#define SOTTO_KERN_POINTWISE_TPL_H
+
+#include <math.h>
+
+#include "cpu/simd.h"
+
+/* e^x to about 2 ulp for x in [-87, 88]; beyond, the nearest end's value (Cephes expf: Cody-Waite
+ * reduction, degree 5). */
+#define V_EXP(out, in)                                                                             \
+    do {                                                                                           \
+        const v8 magic_ = V_SET(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */     \
+        v8 x_ = V_MAX(in, V_SET(-87.0f));                                                          \
+        x_ = V_SELECT(x_ > V_SET(88.0f), V_SET(88.0f), x_);                                        \
+        v8 t_ = V_FMA(x_, V_SET(1.44269504088896341f), magic_), n_ = t_ - magic_;                  \
+        x_ = V_FMA(n_, V_SET(-0.693359375f), x_);                                                  \
+        x_ = V_FMA(n_, V_SET(2.12194440e-4f), x_);                                                 \
+        v8 p_ = V_FMA(V_SET(1.9875691500e-4f), x_, V_SET(1.3981999507e-3f));                       \
+        p_ = V_FMA(p_, x_, V_SET(8.3334519073e-3f));                                               \
+        p_ = V_FMA(p_, x_, V_SET(4.1665795894e-2f));                                               \
+        p_ = V_FMA(p_, x_, V_SET(1.6666665459e-1f));                                               \
+        p_ = V_FMA(p_, x_, V_SET(5.0000001201e-1f));                                               \
+        p_ = V_FMA(p_, x_ * x_, x_ + 1.0f);                                                        \
+        (out) = (v8)((v8i)p_ + ((v8i)t_ << 23));                                                   \
+    } while (0)
+
+/* Runs BODY over n elements, eight at a time; the tail goes through LOADS that see zeros past the
+ * end. Inside BODY, LD(p) loads and ST(p, x) stores at element i. */
+#define V_EACH(n, BODY)                                                                            \
+    {                                                                                              \
+        size_t i = 0;                                                                              \
+        for (; i + LANES <= (n); i += LANES) {                                                     \
+            BODY(V_LD, V_ST)                                                                       \
+        }                                                                                          \
+        if (i < (n)) {                                                                             \
+            const size_t rest_ = (n)-i;                                                            \
+            const v8i mask_ = V_FIRST(rest_);                                                      \
+            BODY(V_LD_REST, V_ST_REST)                                                             \
+        }                                                                                          \
+    }
+#define V_LD(p)         V_LOAD((p) + i)
+#define V_ST(p, x)      V_STORE((p) + i, x)
+#define V_LD_REST(p)    V_LOAD_FIRST((p) + i, mask_)
+#define V_ST_REST(p, x) V_STORE_FIRST((p) + i, x, rest_)
+
+#define RELU_BODY(LD, ST) ST(y, V_MAX(V_SET(0.0f), LD(x)));
+#define LEAKY_BODY(LD, ST)                                                                         \
+    v8 v = LD(x);                                                                                  \
+    ST(y, V_MAX(v *slope, v));
+#define SIGMOID_BODY(LD, ST)                                                                       \
+    v8 v = -LD(x), e;                                                                              \
+    V_EXP(e, v);                                                                                   \
+    ST(y, V_SELECT(v != v, v, 1.0f / (e + 1.0f)));
+/* Near 0 the quotient would lose digits: an odd polynomial there (Cephes tanhf). */
+#define TANH_BODY(LD, ST)                                                                          \
+    v8 v = LD(x), e, z = v * v;                                                                    \
+    V_EXP(e, v * 2.0f);                                                                            \
+    v8 far = 1.0f - 2.0f / (e + 1.0f);                                                             \
+    v8 near = V_FMA(V_SET(-5.70498872745e-3f), z, V_SET(2.06390887954e-2f));                       \
+    near = V_FMA(near, z, V_SET(-5.37397155531e-2f));                                              \
+    near = V_FMA(near, z, V_SET(1.33314422036e-1f));                                               \
+    near = V_FMA(near, z, V_SET(-3.33332819422e-1f));                                              \
+    near = V_FMA(near * z, v, v);                                                                  \
+    far = V_SELECT(z < 0.390625f, near, far);                                                      \
+    ST(y, V_SELECT(v != v, v, far));
+
+TARGET static void NAME(act_values)(enum kern_act act, float slope, const float *x, float *y,
+                                    size_t n) {
+    switch (act) {
+    case KERN_ACT_RELU:
+        V_EACH(n, RELU_BODY)
+        break;
+    case KERN_ACT_LEAKY_RELU:
+        V_EACH(n, LEAKY_BODY)
+        break;
+    case KERN_ACT_SIGMOID:
+        V_EACH(n, SIGMOID_BODY)
+        break;
+    case KERN_ACT_TANH:
+        V_EACH(n, TANH_BODY)
+        break;
+    case KERN_ACT_NONE:
+    default:
+        if (x != y)
+            memcpy(y, x, n * sizeof(*y));
+        break;
+    }
+}
+
+TARGET static void NAME(act_rows)(enum kern_act act, float slope, float *x, size_t n) {
+    NAME(act_values)(act, slope, x, x, n);
+}
+
+TARGET static void NAME(act)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_pointwise *v = &in->u.pointwise;
+    NAME(act_values)(v->act, v->slope, kern_f32(c, in, 0), kern_f32(c, in, 1), v->count);
+}
+
+#define RELU_DX_BODY(LD, ST) ST(dx, V_SELECT(LD(y) > 0.0f, LD(dy), V_SET(0.0f)));
+#define LEAKY_DX_BODY(LD, ST)                                                                      \
+    v8 d = LD(dy);                                                                                 \
+    ST(dx, V_SELECT(LD(y) > 0.0f, d, d * slope));
+#define SIGMOID_DX_BODY(LD, ST)                                                                    \
+    v8 v = LD(y);                                                                                  \
+    ST(dx, LD(dy) * (v * (1.0f - v)));
+#define TANH_DX_BODY(LD, ST)                                                                       \
+    v8 v = LD(y);                                                                                  \
+    ST(dx, LD(dy) * (1.0f - v * v));
+
+TARGET static void NAME(act_dx)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_pointwise *p = &in->u.pointwise;
+    const float *y = kern_f32(c, in, 0), *dy = kern_f32(c, in, 1);
+    float *dx = kern_f32(c, in, 2), slope = p->slope;
+    size_t n = p->count;
+    switch (p->act) {
+    case KERN_ACT_RELU:
+        V_EACH(n, RELU_DX_BODY)
+        break;
+    case KERN_ACT_LEAKY_RELU:
+        V_EACH(n, LEAKY_DX_BODY)
+        break;
+    case KERN_ACT_SIGMOID:
+        V_EACH(n, SIGMOID_DX_BODY)
+        break;
+    case KERN_ACT_TANH:
+        V_EACH(n, TANH_DX_BODY)
+        break;
+    case KERN_ACT_NONE:
+    default:
+        if (dx != dy)
+            memcpy(dx, dy, n * sizeof(*dx));
+        break;
+    }
+}
+
+#define ADD_BODY(LD, ST) ST(z, LD(x) + LD(y));
+TARGET static void NAME(add)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const float *x = kern_f32(c, in, 0), *y = kern_f32(c, in, 1);
+    float *z = kern_f32(c, in, 2);
+    V_EACH(in->u.pointwise.count, ADD_BODY)
+}
+
+TARGET static void NAME(bias_add)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_rows *v = &in->u.rows;
+    const float *x = kern_f32(c, in, 0), *y = kern_f32(c, in, 1);
+    float *z = kern_f32(c, in, 2);
+    for (size_t r = 0; r < v->rows; r++, x += v->cols, z += v->cols)
+        V_EACH(v->cols, ADD_BODY)
+}
+
+/* Column sums, up to 32 columns in registers at a time, rows in ascending order. */
+#define BIAS_COLS 4
+TARGET static void NAME(bias_grad)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_rows *v = &in->u.rows;
+    const float *dy = kern_f32(c, in, 0);
+    float *db = kern_f32(c, in, 1);
+    float scale = kern_scale_of(c, v->scale), beta = kern_beta_of(c, v->beta, v->weight_decay);
+    size_t j = 0;
+    for (; j + BIAS_COLS * LANES <= v->cols; j += BIAS_COLS * LANES) {
+        v8 s0 = V_SET(0.0f), s1 = s0, s2 = s0, s3 = s0;
+        const float *d = dy + j;
+        for (size_t r = 0; r < v->rows; r++, d += v->cols) {
+            s0 += V_LOAD(d);
+            s1 += V_LOAD(d + LANES);
+            s2 += V_LOAD(d + 2 * LANES);
+            s3 += V_LOAD(d + 3 * LANES);
+        }
+        float sums[BIAS_COLS * LANES];
+        V_STORE(sums, s0);
+        V_STORE(sums + LANES, s1);
+        V_STORE(sums + 2 * LANES, s2);
+        V_STORE(sums + 3 * LANES, s3);
+        for (size_t i = 0; i < BIAS_COLS * LANES; i++)
+            kern_put(&db[j + i], (double)sums[i], scale, beta);
+    }
+    for (; j < v->cols; j += LANES) {
+        size_t n = v->cols - j < LANES ? v->cols - j : LANES;
+        const v8i mask = V_FIRST(n);
+        v8 s = V_SET(0.0f);
+        for (size_t r = 0; r < v->rows; r++)
+            s += V_LOAD_FIRST(dy + r * v->cols + j, mask);
+        for (size_t i = 0; i < n; i++)
+            kern_put(&db[j + i], (double)s[i], scale, beta);
+    }
+}
+
+TARGET static void NAME(sgd)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_sgd *s = &in->u.sgd;
+    float *w = kern_f32(c, in, 0), *m = kern_f32(c, in, 2);
+    const float *g = kern_f32(c, in, 1), *anchor = kern_f32(c, in, 3);
+    float lr = c->step->lr, decay = s->weight_decay, mu = s->prox_mu, momentum = s->momentum;
+#define SGD_BODY(LD, ST)                                                                           \
+    v8 old = LD(w), d = LD(g) + old * decay;                                                       \
+    if (anchor)                                                                                    \
+        d += (old - LD(anchor)) * mu;                                                              \
+    if (m) {                                                                                       \
+        v8 mv = LD(m) * momentum + d;                                                              \
+        ST(m, mv);                                                                                 \
+        d = s->nesterov ? d + mv * momentum : mv;                                                  \
+    }                                                                                              \
+    ST(w, old - d * lr);
+    V_EACH(s->count, SGD_BODY)
+#undef SGD_BODY
+}
+
+/* One row: e[j] = exp(x[j] - max), returns their sum in a fixed order (lanes, then across). */
+TARGET static double NAME(exp_row)(const float *x, float *e, size_t n, float factor, float most) {
+    v8 sum = V_SET(0.0f);
+#define EXP_BODY(LD, ST)                                                                           \
+    v8 v = (LD(x) - most) * factor;                                                                \
+    V_EXP(v, v);                                                                                   \
+    ST(e, v);                                                                                      \
+    sum += KEEP(v);
+#define KEEP(v) v
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        EXP_BODY(V_LD, V_ST)
+    }
+#undef KEEP
+#define KEEP(v) V_SELECT(mask_, v, V_SET(0.0f))
+    if (i < n) {
+        const size_t rest_ = n - i;
+        const v8i mask_ = V_FIRST(rest_);
+        EXP_BODY(V_LD_REST, V_ST_REST)
+    }
+#undef KEEP
+#undef EXP_BODY
+    double total = 0.0;
+    for (unsigned l = 0; l < LANES; l++)
+        total += (double)sum[l];
+    return total;
+}
+
+#define SCALE_BODY(LD, ST) ST(y, LD(y) * factor);
+TARGET static void NAME(softmax)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_rows *v = &in->u.rows;
+    const float *x = kern_f32(c, in, 0);
+    float *y = kern_f32(c, in, 1);
+    for (size_t r = 0; r < v->rows; r++, x += v->cols, y += v->cols) {
+        float most = x[kern_arg_max(x, v->cols)];
+        float factor = (float)(1.0 / NAME(exp_row)(x, y, v->cols, 1.0f, most));
+        V_EACH(v->cols, SCALE_BODY)
+    }
+}
+
+/* Losses over more classes than this, or without a gradient buffer to work in, are the reference's.
+ */
+TARGET static void NAME(softmax_xent)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_rows *v = &in->u.rows;
+    const float *x = kern_f32(c, in, 0);
+    const int32_t *labels = kern_ptr(c, in, 1);
+    float *d = kern_f32(c, in, 2);
+    if (!d || v->label_smoothing != 0.0f) {
+        kern_ref.ops[KERN_SOFTMAX_XENT].run(c, in);
+        return;
+    }
+    uint32_t rows = c->step->rows < v->rows ? c->step->rows : v->rows;
+    uint32_t valid = kern_count_valid(labels, rows, v->cols);
+    double loss = 0.0;
+    uint32_t correct = 0;
+    for (uint32_t r = 0; r < v->rows; r++, x += v->cols, d += v->cols) {
+        if (r >= rows || labels[r] < 0 || (uint32_t)labels[r] >= v->cols) {
+            memset(d, 0, v->cols * sizeof(*d));
+            continue;
+        }
+        uint32_t label = (uint32_t)labels[r], best = kern_arg_max(x, v->cols);
+        double at_label = (double)x[label] - (double)x[best]; /* before d, which may be x */
+        double sum = NAME(exp_row)(x, d, v->cols, 1.0f, x[best]);
+        float factor = (float)(1.0 / (sum * valid)), *y = d;
+        V_EACH(v->cols, SCALE_BODY)
+        d[label] -= 1.0f / (float)valid;
+        loss += log(sum) - at_label;
+        correct += best == label;
+    }
+    c->metrics[KERN_METRIC_LOSS] += loss;
+    c->metrics[KERN_METRIC_CORRECT] += (double)correct;
+    c->metrics[KERN_METRIC_SEEN] += (double)valid;
+}
+
+TARGET static void NAME(pool_max)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_pool *v = &in->u.pool;
+    const float *x = kern_f32(c, in, 0);
+    float *y = kern_f32(c, in, 1);
+    uint8_t *arg = kern_ptr(c, in, 2);
+    size_t col = v->channels, row = v->in_w * col;
+    for (uint32_t b = 0; b < v->batch; b++, x += v->in_h * row)
+        for (uint32_t oy = 0; oy < v->out_h; oy++)
+            for (uint32_t ox = 0; ox < v->out_w; ox++, y += col, arg += col) {
+                uint32_t y0, y1, x0, x1;
+                int64_t iy = kern_taps(oy, v->stride_h, v->pad_top, v->kernel_h, v->in_h, &y0, &y1);
+                int64_t ix =
+                    kern_taps(ox, v->stride_w, v->pad_left, v->kernel_w, v->in_w, &x0, &x1);
+                const float *from = x + (size_t)(iy + y0) * row + (size_t)(ix + x0) * col;
+                for (uint32_t ch = 0; ch < v->channels; ch += LANES) {
+                    size_t n = v->channels - ch < LANES ? v->channels - ch : LANES;
+                    pool_max_lanes(from + ch, y1 - y0, x1 - x0, row, col, y0 * v->kernel_w + x0,
+                                   v->kernel_w, n, y + ch, arg + ch);
+                }
+            }
+}
+
+/* Windows that tile the input exactly, side by side, and hold 2 x 2 inputs: each input has one
+ * window, so dx is written, never added to. Others are the reference's. */
+TARGET static void NAME(pool_max_dx)(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_pool *v = &in->u.pool;
+    bool simple = v->kernel_h == v->stride_h && v->kernel_w == v->stride_w && v->pad_top == 0 &&
+                  v->pad_left == 0 && v->out_h * v->stride_h == v->in_h &&
+                  v->out_w * v->stride_w == v->in_w && v->channels % LANES == 0;
+    if (!simple) {
+        kern_ref.ops[KERN_POOL_MAX_DX].run(c, in);
+        return;
+    }
+    const float *dy = kern_f32(c, in, 0);
+    const uint8_t *arg = kern_ptr(c, in, 1);
+    float *dx = kern_f32(c, in, 2);
+    size_t col = v->channels, row = v->in_w * col;
+    for (uint32_t b = 0; b < v->batch; b++, dx += v->in_h * row)
+        for (uint32_t oy = 0; oy < v->out_h; oy++)
+            for (uint32_t ox = 0; ox < v->out_w; ox++, dy += col, arg += col) {
+                float *to = dx + oy * v->kernel_h * row + ox * v->kernel_w * col;
+                for (size_t ch = 0; ch < col; ch += LANES) {
+                    v8 d = V_LOAD(dy + ch);
+                    v8i place;
+                    for (unsigned l = 0; l < LANES; l++)
+                        place[l] = arg[ch + l];
+                    for (uint32_t ky = 0; ky < v->kernel_h; ky++)
+                        for (uint32_t kx = 0; kx < v->kernel_w; kx++) {
+                            v8i here = (v8i){0} + (int32_t)(ky * v->kernel_w + kx);
+                            V_STORE(to + ky * row + kx * col + ch,
+                                    V_SELECT(place == here, d, V_SET(0.0f)));
+                        }
+                }
+            }
+}
+
+#endif
