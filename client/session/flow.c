@@ -93,6 +93,16 @@ void session_request_package(struct session *s, uint32_t index, uint32_t count) 
     await_answer(s);
 }
 
+/* Forgets what was granted: all that has not come is lost. */
+static void request_again(struct session *s) {
+    uint32_t index = s->part_chunks, count = SESSION_CREDIT;
+    if (s->receiving) {
+        s->receiver.granted = s->receiver.next;
+        (void)chunk_receiver_grant(&s->receiver, &index, &count);
+    }
+    session_request_package(s, index, count);
+}
+
 static void send_report_open(struct session *s) {
     sotto_Envelope *m = message(s, sotto_Envelope_report_open_tag, NULL);
     if (m == NULL)
@@ -145,8 +155,7 @@ void session_send_again(struct session *s) {
         send_check_in(s);
         break;
     case SESSION_FETCH:
-        session_request_package(s, s->receiving ? s->receiver.next : s->part_chunks,
-                                SESSION_CREDIT);
+        request_again(s);
         break;
     case SESSION_REPORT:
         s->granted = false;
