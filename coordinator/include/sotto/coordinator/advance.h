@@ -11,17 +11,24 @@ struct strategy {
     const char *name;
     const char *summary;
     uint32_t state_arrays;
-    /* master (in/out), delta: the weighted mean update; state: state_arrays * n floats, zero at the start. Deterministic. */
+    bool (*keeps_state)(const struct task_config *t); /* false: with these settings no state is needed; NULL: it always is */
+    /* master (in/out), delta: the weighted mean update; state: state_arrays * n floats, zero at the start, or NULL when none is kept.
+     * Deterministic. */
     void (*step)(const struct task_config *t, uint32_t n, float *master, const float *delta, float *state);
 };
 extern const char *const strategy_names[]; /* for the option table, NULL-terminated */
-const struct strategy *strategy_get(int index);
+const struct strategy *strategy_get(int index); /* NULL when there is none */
+/* How many state arrays of layout.total floats this task's strategy keeps. */
+uint32_t strategy_state_arrays(const struct task_config *t);
 
 /* Data the coordinator itself holds: test (reported), validation (choices and gate), unlabelled pool (distillation). */
 struct task_data {
-    struct dataset test, validation, pool; /* pool empty unless distillation is on */
+    struct dataset test, validation, pool; /* validation empty unless distillation or the gate is on, pool unless distillation is */
 };
-/* Reads or draws what the task's config asks for; test and validation are disjoint. data_dir overrides the config's when not NULL. */
+/* Drawn examples come from writers with numbers from here on; devices are given lower ones. */
+#define TASK_DATA_WRITER_FIRST 0x40000000u
+/* Reads or draws what the task's config asks for; test and validation are disjoint (validation is the end of a data set's test part).
+ * data_dir overrides the config's when not NULL. INVALID when the examples do not fit the model's schema. */
 enum sotto_status task_data_load(const struct task_config *t, const struct data_schema *schema,
                                  const char *data_dir, struct task_data *out, struct sotto_error *err);
 void task_data_deinit(struct task_data *d);
@@ -37,7 +44,7 @@ struct advance_in {
     uint32_t group_count;
     const float *master; /* current */
     const float *state;  /* strategy state, or NULL when it has none yet (zeros) */
-    double best_loss, best_accuracy; /* of published versions, for the gate; NAN: none yet */
+    double best_loss, best_accuracy; /* lowest validation loss and highest accuracy of published versions; NAN: none yet */
     const struct kern_backend *backend;
     bool evaluate; /* false skips test evaluation (simulator speed runs); validation for gate and distillation still runs if needed */
     uint32_t test_limit; /* use the first so many test examples; 0: all */
@@ -45,7 +52,7 @@ struct advance_in {
     void *ctx;
 };
 struct advance_out {
-    float *master; /* layout.total, owned */
+    float *master; /* layout.total, owned; NULL (and no package) when it is not finite and thus not published */
     float *state;  /* owned, or NULL */
     struct buf package;
     struct wire_hash package_hash, digest;
@@ -55,13 +62,19 @@ struct advance_out {
     double distill_gain; /* validation accuracy of distilled less average; NAN when off */
     bool published;      /* passed the gate */
     char reason[160];    /* why not */
-    double train_loss, train_accuracy; /* weighted means that devices reported */
+    double train_loss, train_accuracy; /* means over the examples that devices saw */
     uint64_t train_examples; /* sum of seen */
     double seconds_step, seconds_distill, seconds_evaluate; /* host's business to log; measured through the clock callback-free base clock */
 };
+/* The server step of a training round. OK also when the version is not published. out is deinited by the caller, also after an error;
+ * CANCELLED when progress said so; INVALID when groups, task and graph do not fit each other. */
 enum sotto_status advance_run(const struct advance_in *in, struct advance_out *out, struct sotto_error *err);
 void advance_out_deinit(struct advance_out *out);
-/* The first version of a task: initial weights, package, hash, digest and evaluation. */
+/* What devices reported, over all groups: means over the examples seen (NAN when none) and their number. Of training and evaluation
+ * rounds; an evaluation round has no server step, these are its result. */
+void advance_metrics(const struct group_sums *const *groups, uint32_t group_count, double *loss,
+                     double *accuracy, uint64_t *examples);
+/* The first version of a task: initial weights, package, hash, digest and evaluation. INVALID when params are not finite. */
 enum sotto_status advance_first(const struct task_config *t, const struct graph *g,
                                 const struct data_schema *schema, const struct task_data *data,
                                 const float *params, const struct kern_backend *backend, bool evaluate,

@@ -1,0 +1,209 @@
+/* The server step of a round: exact sums to a mean, the strategy, distillation, the gate, the next
+ * version. */
+#include "advance/advance_int.h"
+
+#include <math.h>
+#include <string.h>
+
+static double seconds_since(uint64_t start_ns) {
+    return (double)(clock_mono_ns() - start_ns) / 1e9;
+}
+
+void advance_out_deinit(struct advance_out *out) {
+    mem_free(out->master);
+    mem_free(out->state);
+    buf_deinit(&out->package);
+    memset(out, 0, sizeof *out);
+}
+
+static void out_init(struct advance_out *out) {
+    memset(out, 0, sizeof *out);
+    buf_init(&out->package, PACKAGE_BYTES_MAX);
+    out->test_loss = out->test_accuracy = NAN;
+    out->validation_loss = out->validation_accuracy = NAN;
+    out->distill_gain = out->train_loss = out->train_accuracy = NAN;
+}
+
+void advance_metrics(const struct group_sums *const *groups, uint32_t group_count, double *loss,
+                     double *accuracy, uint64_t *examples) {
+    double losses = 0.0, correct = 0.0, seen = 0.0;
+    for (uint32_t i = 0; i < group_count; i++) {
+        losses += accumulator_scalar(&groups[i]->sums, CODEC_LOSS);
+        correct += accumulator_scalar(&groups[i]->sums, CODEC_CORRECT);
+        seen += accumulator_scalar(&groups[i]->sums, CODEC_SEEN);
+    }
+    *loss = seen > 0.0 ? losses / seen : NAN;
+    *accuracy = seen > 0.0 ? correct / seen : NAN;
+    *examples = (uint64_t)seen;
+}
+
+static enum sotto_status check_in(const struct advance_in *in, struct sotto_error *err) {
+    if (in->group_count == 0 || in->group_count > ROUND_GROUPS_MAX)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: %u summed groups, 1 to %d are possible",
+                          in->round, in->group_count, ROUND_GROUPS_MAX);
+    for (uint32_t i = 0; i < in->group_count; i++) {
+        const struct accumulator *a = &in->groups[i]->sums;
+        if (a->section_count != 1 || a->counts[0] != in->graph->layout.total)
+            return SOTTO_FAIL(err, SOTTO_INVALID,
+                              "round %u: the sums of group %u do not fit the model", in->round, i);
+    }
+    if (!strategy_get(in->task->strategy))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "there is no strategy %d", in->task->strategy);
+    return SOTTO_OK;
+}
+
+/* delta = the weighted mean update of all groups: their integer sums merged, then divided once. */
+static enum sotto_status mean_update(const struct advance_in *in, float *delta,
+                                     struct sotto_error *err) {
+    const struct group_sums *first = in->groups[0];
+    if (in->group_count == 1)
+        return accumulator_mean(&first->sums, &first->spec, 0, delta, err);
+    struct accumulator all;
+    enum sotto_status status = accumulator_init(&all, &first->spec, err);
+    if (status != SOTTO_OK)
+        return status;
+    for (uint32_t i = 0; i < in->group_count; i++)
+        TRY(accumulator_merge(&all, &in->groups[i]->sums, err));
+    TRY(accumulator_mean(&all, &first->spec, 0, delta, err));
+out:
+    accumulator_deinit(&all);
+    return status;
+}
+
+/* *master: the strategy's step from the current one; out->state: its new state. */
+static enum sotto_status server_step(const struct advance_in *in, float **master,
+                                     struct advance_out *out, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    uint32_t n = in->graph->layout.total;
+    size_t state_count = (size_t)strategy_state_arrays(in->task) * n;
+    float *delta = mem_array(n, sizeof *delta);
+    float *next = mem_dup(in->master, n * sizeof *next);
+    if (state_count)
+        out->state = in->state ? mem_dup(in->state, state_count * sizeof(float))
+                               : mem_array(state_count, sizeof(float));
+    if (!delta || !next || (state_count && !out->state))
+        TRY_FAIL(err, SOTTO_NOMEM, "no memory for the server step of round %u", in->round);
+    TRY(mean_update(in, delta, err));
+    strategy_get(in->task->strategy)->step(in->task, n, next, delta, out->state);
+    *master = next;
+    next = NULL;
+out:
+    mem_free(delta);
+    mem_free(next);
+    return status;
+}
+
+/* Replaces the average in *best by the distilled model where that is better on the validation part.
+ */
+static enum sotto_status distill_step(struct scene *scene, const struct advance_in *in,
+                                      struct candidate *best, struct advance_out *out,
+                                      struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct candidate distilled = {0};
+    float *student = NULL;
+    uint64_t start = clock_mono_ns();
+    TRY(distill_from(scene, in, best->master, &student, err));
+    TRY(candidate_init(&distilled, scene, student, err));
+    TRY(candidate_validate(best, scene, err));
+    TRY(candidate_validate(&distilled, scene, err));
+    if (distilled.finite)
+        out->distill_gain = distilled.validation_accuracy - best->validation_accuracy;
+    out->distilled = distilled.finite && out->distill_gain > 0.0;
+    if (out->distilled) {
+        struct candidate average = *best;
+        *best = distilled;
+        distilled = average;
+    }
+out:
+    candidate_deinit(&distilled);
+    out->seconds_distill = seconds_since(start);
+    return status;
+}
+
+/* Moves the winner into out, evaluated. */
+static enum sotto_status deliver(struct scene *scene, struct candidate *c, bool evaluate,
+                                 struct advance_out *out, struct sotto_error *err) {
+    out->validation_loss = c->validation_loss;
+    out->validation_accuracy = c->validation_accuracy;
+    if (!c->finite)
+        return SOTTO_OK;
+    if (evaluate) {
+        enum sotto_status status =
+            scene_evaluate(scene, c->package.params, &scene->data->test, scene->test_limit,
+                           "evaluate", &out->test_loss, &out->test_accuracy, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
+    out->digest = wire_digest(c->master, scene->graph->layout.total);
+    out->package_hash = c->hash;
+    buf_deinit(&out->package);
+    out->package = c->bytes;
+    buf_init(&c->bytes, PACKAGE_BYTES_MAX);
+    out->master = c->master;
+    c->master = NULL;
+    return SOTTO_OK;
+}
+
+enum sotto_status advance_run(const struct advance_in *in, struct advance_out *out,
+                              struct sotto_error *err) {
+    enum sotto_status status;
+    const struct task_config *t = in->task;
+    struct scene scene = {.task = t,
+                          .graph = in->graph,
+                          .schema = in->schema,
+                          .data = in->data,
+                          .backend = in->backend,
+                          .test_limit = in->test_limit,
+                          .progress = in->progress,
+                          .ctx = in->ctx};
+    struct candidate best = {0};
+    float *master = NULL;
+    out_init(out);
+    TRY(check_in(in, err));
+    uint64_t start = clock_mono_ns();
+    advance_metrics(in->groups, in->group_count, &out->train_loss, &out->train_accuracy,
+                    &out->train_examples);
+    TRY(server_step(in, &master, out, err));
+    TRY(candidate_init(&best, &scene, master, err));
+    out->seconds_step = seconds_since(start);
+    if (t->distill && in->round >= t->distill_from_round && in->group_count > 1 && best.finite)
+        TRY(distill_step(&scene, in, &best, out, err));
+    start = clock_mono_ns();
+    if (task_needs_validation(t))
+        TRY(candidate_validate(&best, &scene, err));
+    out->published =
+        gate_passes(t, &best, in->best_loss, in->best_accuracy, out->reason, sizeof out->reason);
+    TRY(deliver(&scene, &best, in->evaluate, out, err));
+    out->seconds_evaluate = seconds_since(start);
+out:
+    candidate_deinit(&best);
+    evaluator_free(scene.evaluator);
+    return status;
+}
+
+enum sotto_status advance_first(const struct task_config *t, const struct graph *g,
+                                const struct data_schema *schema, const struct task_data *data,
+                                const float *params, const struct kern_backend *backend,
+                                bool evaluate, struct advance_out *out, struct sotto_error *err) {
+    enum sotto_status status;
+    struct scene scene = {
+        .task = t, .graph = g, .schema = schema, .data = data, .backend = backend};
+    struct candidate c = {0};
+    out_init(out);
+    float *master = mem_dup(params, g->layout.total * sizeof *params);
+    if (!master)
+        TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u parameters", g->layout.total);
+    TRY(candidate_init(&c, &scene, master, err));
+    if (!c.finite)
+        TRY_FAIL(err, SOTTO_INVALID, "the first weights are not finite");
+    uint64_t start = clock_mono_ns();
+    if (task_needs_validation(t))
+        TRY(candidate_validate(&c, &scene, err));
+    out->published = true;
+    TRY(deliver(&scene, &c, evaluate, out, err));
+    out->seconds_evaluate = seconds_since(start);
+out:
+    candidate_deinit(&c);
+    evaluator_free(scene.evaluator);
+    return status;
+}

@@ -1,0 +1,9 @@
+/* The rows of the strategy table, one file each. See docs/howto/add-a-strategy.md. */
+#ifndef SOTTO_COORDINATOR_STRATEGIES_H
+#define SOTTO_COORDINATOR_STRATEGIES_H
+
+#include "sotto/coordinator/advance.h"
+
+extern const struct strategy strategy_fedavg;
+
+#endif

@@ -1,0 +1,140 @@
+/* What single ranges cannot say about a task: fields that must fit each other, and the bounds of
+ * its sums. */
+#include "sotto/coordinator/task_options.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool given(const char *s) {
+    return s && *s;
+}
+
+/* Printable ASCII that fits a field of the terms. */
+static enum sotto_status check_name(const char *key, const char *value, size_t cap,
+                                    struct sotto_error *err) {
+    size_t n = value ? strlen(value) : 0;
+    if (n == 0 || n >= cap)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "%s: has %zu characters, 1 to %zu are possible", key,
+                          n, cap - 1);
+    for (size_t i = 0; i < n; i++)
+        if (value[i] < ' ' || value[i] > '~')
+            return SOTTO_FAIL(err, SOTTO_INVALID, "%s: only printable ASCII is possible", key);
+    return SOTTO_OK;
+}
+
+static enum sotto_status check_identity(const struct task_config *t, struct sotto_error *err) {
+    enum sotto_status status =
+        check_name("task.name", t->name, sizeof((sotto_Terms *)0)->task, err);
+    if (status == SOTTO_OK)
+        status =
+            check_name("task.collection", t->collection, sizeof((sotto_Terms *)0)->collection, err);
+    if (status != SOTTO_OK)
+        return status;
+    int models = given(t->model) + (t->model_yaml != NULL) + given(t->model_package);
+    if (models != 1)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "%s: give exactly one of model.zoo, model.graph and model.package",
+                          models ? "more than one model" : "no model");
+    return SOTTO_OK;
+}
+
+static uint64_t invited(const struct task_config *t, uint64_t goal) {
+    return (uint64_t)ceil((double)goal * t->over_selection - 1e-9);
+}
+
+static enum sotto_status check_cohort(const struct task_config *t, struct sotto_error *err) {
+    uint64_t minimum = t->cohort_min ? t->cohort_min : t->cohort;
+    if (t->cohort_min > t->cohort)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "cohort_min: %llu is more than cohort, %llu",
+                          (unsigned long long)t->cohort_min, (unsigned long long)t->cohort);
+    if (t->groups > minimum)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "groups: %llu groups need at least one report each, but %s is %llu",
+                          (unsigned long long)t->groups, t->cohort_min ? "cohort_min" : "cohort",
+                          (unsigned long long)minimum);
+    uint64_t most = num_max_u64(t->cohort, t->evaluate_cohort);
+    if (invited(t, most) > ROUND_COHORT_MAX)
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "cohort_over_selection: %llu devices would be invited, %d are possible; lower it or %s",
+            (unsigned long long)invited(t, most), ROUND_COHORT_MAX,
+            t->evaluate_cohort > t->cohort ? "evaluate.cohort" : "cohort");
+    if (t->devices_min && t->devices_min < minimum)
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "devices_min: %llu is less than the %llu reports a round needs; raise it, "
+            "or lower cohort_min",
+            (unsigned long long)t->devices_min, (unsigned long long)minimum);
+    return SOTTO_OK;
+}
+
+static enum sotto_status check_times(const struct task_config *t, struct sotto_error *err) {
+    if (t->lease_ms && t->lease_ms < 2 * t->heartbeat_ms)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "lease: %llu ms is less than two heartbeats of %llu ms; raise lease or "
+                          "lower heartbeat",
+                          (unsigned long long)t->lease_ms, (unsigned long long)t->heartbeat_ms);
+    if (t->availability_ms && t->availability_ms < 2 * t->pace_ms)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "availability: %llu ms is less than two paces of %llu ms, idle devices "
+                          "would look absent; raise availability or lower pace",
+                          (unsigned long long)t->availability_ms, (unsigned long long)t->pace_ms);
+    return SOTTO_OK;
+}
+
+static enum sotto_status check_rule(const struct task_config *t, struct sotto_error *err) {
+    struct train_rule rule;
+    task_rule(t, &rule);
+    if (t->local_nesterov && t->local_momentum == 0.0)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "local.nesterov: needs local.momentum above 0");
+    enum sotto_status status = train_rule_check(&rule, err);
+    if (status != SOTTO_OK)
+        sotto_error_prefix(err, "local");
+    return status;
+}
+
+static enum sotto_status check_pipeline(const struct task_config *t, const struct layout *layout,
+                                        struct sotto_error *err) {
+    if (t->bits > 16 && t->bits != 32)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "uplink.bits: %llu is not possible, use 2 to 16, or 32 for fp32",
+                          (unsigned long long)t->bits);
+    if (t->stochastic && t->bits == 32)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "uplink.stochastic: fp32 values are not rounded; set uplink.bits to 2 to "
+                          "16, or leave it out");
+    if (t->residual_rounds_max && !t->error_feedback)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "uplink.residual_rounds_max: needs uplink.error_feedback: true");
+    for (int evaluate = 0; evaluate <= 1; evaluate++) {
+        struct codec_spec spec;
+        task_spec(t, layout, evaluate, &spec);
+        enum sotto_status status = codec_spec_check(&spec, err);
+        if (status != SOTTO_OK) {
+            sotto_error_prefix(err, "uplink (cohort %u, weight_max %u)", spec.accept_max,
+                               spec.weight_max);
+            return status;
+        }
+        if (codec_bytes_max(&spec) > WIRE_BLOB_MAX / 2)
+            return SOTTO_FAIL(err, SOTTO_LIMIT,
+                              "the model: an update may take %zu bytes, a report has at most %llu; "
+                              "use a smaller model, or lower uplink.bits or uplink.keep",
+                              codec_bytes_max(&spec), (unsigned long long)(WIRE_BLOB_MAX / 2));
+    }
+    return SOTTO_OK;
+}
+
+enum sotto_status task_check(const struct task_config *t, const struct layout *layout,
+                             struct sotto_error *err) {
+    enum sotto_status status;
+    TRY(check_identity(t, err));
+    TRY(check_cohort(t, err));
+    TRY(check_times(t, err));
+    TRY(check_rule(t, err));
+    TRY(check_pipeline(t, layout, err));
+    if (t->distill && t->groups < 2)
+        TRY_FAIL(err, SOTTO_INVALID,
+                 "distill.enabled: needs groups of 2 or more, each of them is a teacher");
+out:
+    return status;
+}

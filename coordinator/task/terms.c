@@ -1,0 +1,92 @@
+/* A task's settings in the words of the other rooms: training rule, codec spec, terms. */
+#include "sotto/coordinator/task_options.h"
+
+#include <string.h>
+
+void task_rule(const struct task_config *t, struct train_rule *out) {
+    *out = (struct train_rule){
+        .epochs = (uint32_t)t->local_epochs,
+        .batch = (uint32_t)t->local_batch,
+        .steps_max = (uint32_t)t->local_steps_max,
+        .examples_max = (uint32_t)t->local_examples_max,
+        .lr = (float)t->local_lr,
+        .momentum = (float)t->local_momentum,
+        .weight_decay = (float)t->local_weight_decay,
+        .prox_mu = (float)t->local_prox_mu,
+        .clip_norm = (float)t->local_clip_norm,
+        .nesterov = t->local_nesterov,
+    };
+}
+
+static uint32_t accept_max(const struct task_config *t, bool evaluate) {
+    return (uint32_t)(evaluate && t->evaluate_cohort ? t->evaluate_cohort : t->cohort);
+}
+
+void task_spec(const struct task_config *t, const struct layout *layout, bool evaluate,
+               struct codec_spec *out) {
+    memset(out, 0, sizeof *out);
+    out->pipeline = (struct codec_pipeline){
+        .clip_norm = (float)t->clip_norm,
+        .clip_inf = (float)t->clip_inf,
+        .keep = (float)t->keep,
+        .bits = (unsigned)t->bits,
+        .stochastic = t->stochastic,
+        .error_feedback = t->error_feedback,
+        .residual_rounds_max = (uint32_t)t->residual_rounds_max,
+        .fraction_bits = (unsigned)t->fraction_bits,
+    };
+    if (!evaluate) {
+        out->section_count = 1;
+        memcpy(out->sections[0].name, "weights", sizeof "weights");
+        out->sections[0].layout = layout;
+    }
+    out->weight_max = (uint32_t)t->weight_max;
+    out->accept_max = accept_max(t, evaluate);
+}
+
+void task_terms(const struct task_config *t, const uint8_t task_id[16], uint32_t round,
+                bool evaluate, sotto_Terms *out) {
+    *out = (sotto_Terms)sotto_Terms_init_zero;
+    WIRE_SET_TEXT(out->task, t->name);
+    WIRE_SET_TEXT(out->collection, t->collection);
+    out->task_id.size = WIRE_TASK_ID;
+    memcpy(out->task_id.bytes, task_id, WIRE_TASK_ID);
+    out->round = round;
+    out->kind = evaluate ? sotto_Kind_KIND_EVALUATE : sotto_Kind_KIND_TRAIN;
+    struct train_rule rule;
+    task_rule(t, &rule);
+    out->has_rule = true;
+    out->rule = (sotto_LocalRule){
+        .epochs = rule.epochs,
+        .batch = rule.batch,
+        .steps_max = rule.steps_max,
+        .examples_max = rule.examples_max,
+        .lr = rule.lr,
+        .momentum = rule.momentum,
+        .weight_decay = rule.weight_decay,
+        .prox_mu = rule.prox_mu,
+        .clip_norm = rule.clip_norm,
+        .nesterov = rule.nesterov,
+    };
+    struct codec_spec spec;
+    task_spec(t, NULL, true, &spec);
+    const struct codec_pipeline *p = &spec.pipeline;
+    out->has_pipeline = true;
+    out->pipeline = (sotto_Pipeline){
+        .clip_norm = p->clip_norm,
+        .clip_inf = p->clip_inf,
+        .keep = p->keep,
+        .bits = p->bits,
+        .stochastic = p->stochastic,
+        .error_feedback = p->error_feedback,
+        .residual_rounds_max = p->residual_rounds_max,
+        .fraction_bits = p->fraction_bits,
+    };
+    out->has_privacy = true; /* all off in this version */
+    out->weight_max = spec.weight_max;
+    out->n_max = accept_max(t, evaluate);
+    out->task_seed = t->seed;
+    out->train_ms = t->deadline_ms;
+    out->heartbeat_ms = t->heartbeat_ms;
+    out->examples_min = (uint32_t)t->examples_min;
+}
