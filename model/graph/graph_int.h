@@ -7,6 +7,7 @@
 #define GRAPH_OP_COUNT   11u
 #define GRAPH_VALUES_MAX (1u << 26) /* values of one example at any node */
 #define GRAPH_SIDE_MAX   65536u     /* height and width of an image */
+#define GRAPH_GLOBAL_MAX 1024u      /* height and width under a global pooling */
 #define GRAPH_WINDOW_MAX                                                                           \
     255u /* kernel side; elements of a pooling window (a max pool's index is a byte) */
 #define GRAPH_STRIDE_MAX 255u

@@ -178,9 +178,13 @@ out:
 static enum sotto_status infer_globalpool(const struct graph *g, struct graph_node *n,
                                           struct sotto_error *err) {
     const struct graph_node *x = node_input(g, n);
+    enum sotto_status status = need_image(x, n, err);
     n->rank = 1;
     n->dims[0] = x->dims[2];
-    return need_image(x, n, err);
+    if (status == SOTTO_OK && (x->dims[0] > GRAPH_GLOBAL_MAX || x->dims[1] > GRAPH_GLOBAL_MAX))
+        return SOTTO_FAIL(err, SOTTO_LIMIT, "layer %s: sides of %s are over %u", n->name, x->name,
+                          GRAPH_GLOBAL_MAX);
+    return status;
 }
 
 static enum sotto_status infer_flatten(const struct graph *g, struct graph_node *n,
