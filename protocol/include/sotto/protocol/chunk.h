@@ -11,8 +11,8 @@ uint32_t chunk_count(uint64_t blob_bytes); /* 1 for an empty blob */
 /* Bytes of chunk index; 0 when out of range. */
 uint32_t chunk_size(uint64_t blob_bytes, uint32_t index);
 
-/* Receiver: accepts chunks in any order within the window it granted, asks again for what is
- * missing. */
+/* Receiver: takes chunks in order within the window that it granted; what is missing it grants
+ * again. */
 struct chunk_receiver {
     uint64_t bytes;
     uint32_t chunks, next, granted, credit;
@@ -27,7 +27,8 @@ enum sotto_status chunk_receiver_init(struct chunk_receiver *r, uint64_t bytes, 
 enum sotto_status chunk_receiver_accept(struct chunk_receiver *r, uint32_t index, size_t size,
                                         struct sotto_error *err);
 bool chunk_receiver_done(const struct chunk_receiver *r);
-/* When a new grant is due, fills [*index, *index + *count) and returns true. */
+/* When a new grant is due (half a window is used up), fills [*index, *index + *count) and returns
+ * true. */
 bool chunk_receiver_grant(struct chunk_receiver *r, uint32_t *index, uint32_t *count);
 
 /* Sender of a report: sends chunks as grants allow. */
@@ -36,6 +37,9 @@ struct chunk_sender {
     uint32_t chunks, next, limit; /* next to send; may send below limit */
 };
 void chunk_sender_init(struct chunk_sender *s, uint64_t bytes);
+/* A grant of [next_index, next_index + credit): the next window, or, when it starts elsewhere than
+ * this sender's limit, where the receiver's store wants to go on. A grant past the blob is ignored.
+ */
 void chunk_sender_grant(struct chunk_sender *s, uint32_t next_index, uint32_t credit);
 bool chunk_sender_next(struct chunk_sender *s, uint32_t *index); /* false: wait for a grant */
 
