@@ -7,6 +7,7 @@
 #define PREFIX      "sotto1:"
 #define PREFIX_LEN  (sizeof PREFIX - 1)
 #define VARIANT     sodium_base64_VARIANT_URLSAFE_NO_PADDING
+#define ALPHABET    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 #define TOKEN_FIXED (ID_TICKET_BYTES + ID_KEY)
 #define TOKEN_BYTES ((ID_TOKEN_MAX - PREFIX_LEN) / 4 * 3) /* decoded, at most */
 
@@ -186,7 +187,9 @@ enum sotto_status id_token_decode(const char *text, struct id_token *out, struct
     uint8_t *bytes = mem_alloc(TOKEN_BYTES);
     if (bytes == NULL)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "cannot decode the token");
-    if (sodium_base642bin(bytes, TOKEN_BYTES, text + PREFIX_LEN, chars - PREFIX_LEN, NULL, &n, NULL,
+    /* libsodium 1.0.18 also takes the byte 0xdf for '_': look at the alphabet first. */
+    if (strspn(text + PREFIX_LEN, ALPHABET) < chars - PREFIX_LEN ||
+        sodium_base642bin(bytes, TOKEN_BYTES, text + PREFIX_LEN, chars - PREFIX_LEN, NULL, &n, NULL,
                           VARIANT) != 0)
         TRY_FAIL(err, SOTTO_CORRUPT, "the token is not base64url");
     TRY(take_token(view_of(bytes, n), out, err));

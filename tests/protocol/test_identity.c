@@ -241,6 +241,10 @@ static void token_limits(void **state) {
     ASSERT_STATUS(id_token_decode("sotto1:", &t, &err), SOTTO_CORRUPT);
     ASSERT_STATUS(id_token_decode("sotto2:AAAA", &t, &err), SOTTO_CORRUPT);
     ASSERT_STATUS(id_token_decode("sotto1:AA AA", &t, &err), SOTTO_CORRUPT);
+    ASSERT_FAILS(id_token_decode("sotto1:AA\xdf"
+                                 "A",
+                                 &t, &err),
+                 SOTTO_CORRUPT, "base64url"); /* libsodium takes it for '_' */
     buf_deinit(&b);
     buf_deinit(&text);
 }
@@ -327,7 +331,8 @@ static void tamper(decode_fn *decode, struct view bytes) {
     const uint64_t live = mem_live_count();
     for (size_t i = 0; i < bytes.n; i++) {
         copy[i] ^= (uint8_t)(1u << rng_below(&r, 8));
-        assert_int_not_equal(decode(view_of(copy, bytes.n), &err), SOTTO_OK);
+        if (decode(view_of(copy, bytes.n), &err) == SOTTO_OK)
+            fail_msg("byte %zu may be 0x%02x instead of 0x%02x", i, copy[i], bytes.p[i]);
         copy[i] = bytes.p[i];
         if (i % 7 == 0)
             assert_int_not_equal(decode(view_of(copy, i), &err), SOTTO_OK);
