@@ -78,7 +78,9 @@ static void return_report(struct round_engine *e, const struct round_event *ev,
     a->serial = ev->serial;
     a->group = m ? m->group : 0;
     emit_text(a, "%s", why);
-    if (m && member_is_live(m))
+    /* Also while the group's sums are being committed: after a crash it would run again, and must
+     * not take the report then. */
+    if (m && member_is_live(m) && e->state == ROUND_OPEN)
         member_store(e, m, ROUND_DROPPED, why, out);
 }
 
