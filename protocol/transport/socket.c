@@ -27,8 +27,8 @@ void options_i64(struct options *o, int option, int64_t value) {
 
 void options_common(struct options *o, const char *address, uint32_t handshake_ms,
                     uint32_t heartbeat_ms) {
-    options_int(o, ZMQ_SNDHWM, TRANSPORT_HWM);
-    options_int(o, ZMQ_RCVHWM, TRANSPORT_HWM);
+    options_int(o, ZMQ_SNDHWM, TRANSPORT_SEND_HWM);
+    options_int(o, ZMQ_RCVHWM, TRANSPORT_RECV_HWM);
     options_i64(o, ZMQ_MAXMSGSIZE, TRANSPORT_FRAME_MAX);
     options_int(o, ZMQ_HANDSHAKE_IVL, (int)num_min_u64(handshake_ms, 600000));
     options_int(o, ZMQ_TCP_KEEPALIVE, 1);

@@ -11,8 +11,10 @@
  * let in, instead of everybody. */
 #define TRANSPORT_ZAP_ENFORCE_DOMAIN 93
 #define TRANSPORT_ZAP_DOMAIN         "sotto"
-/* Messages in a queue, each way and peer; a peer may hold this many times the payload's maximum. */
-#define TRANSPORT_HWM 16
+/* Messages in a queue of one peer: a window of chunks (CHUNK_CREDIT_MAX) and its replies to send, a
+ * window to receive. A peer may make us hold this many times the payload's maximum. */
+#define TRANSPORT_SEND_HWM 32
+#define TRANSPORT_RECV_HWM 16
 /* CURVE's own bytes on a frame are counted by MAXMSGSIZE too. */
 #define TRANSPORT_FRAME_MAX ((int64_t)TRANSPORT_PAYLOAD_MAX + 64)
 
