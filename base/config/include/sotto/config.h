@@ -1,12 +1,11 @@
-/* Config files, flags, subcommands and help of the tools: everything comes from one table per tool.
+/* Config files, flags, subcommands and help of the tools: everything comes from one table a tool.
  */
 #ifndef SOTTO_CONFIG_H
 #define SOTTO_CONFIG_H
 
 #include "sotto/base.h"
 
-/* ---- Option table: one row per setting
- * -------------------------------------------------------------------------- */
+/* ---- Option table: one row per setting ---- */
 
 enum config_type {
     CONFIG_BOOL,     /* bool */
@@ -18,8 +17,7 @@ enum config_type {
     CONFIG_DURATION, /* uint64_t milliseconds: "30s" */
     CONFIG_LIST_U64, /* struct config_list_u64, at most CONFIG_LIST_MAX */
     CONFIG_LIST_STR, /* struct config_list_str */
-    CONFIG_NODE, /* struct config_node *: the raw YAML subtree, for free-form parts such as model
-                    layers */
+    CONFIG_NODE,     /* struct config_node *: the raw YAML subtree, such as model layers */
 };
 #define CONFIG_LIST_MAX 64
 #define CONFIG_FILE_MAX (1u << 20)
@@ -43,9 +41,9 @@ enum config_flags {
 struct config_option {
     const char *path; /* "local.lr" */
     enum config_type type;
-    size_t offset;        /* into the tool's settings struct */
-    const char *fallback; /* default as text, parsed like the file; NULL: zero, or required */
-    double min, max;
+    size_t offset;            /* into the tool's settings struct */
+    const char *fallback;     /* default as text, parsed like the file; NULL: zero, or required */
+    double min, max;          /* inclusive; both 0: no limit. CONFIG_STR: of the length in bytes */
     const char *const *names; /* CONFIG_ENUM: allowed words, NULL-terminated */
     unsigned flags;
     const char *unit; /* for help: "clients", "s" or "" */
@@ -60,9 +58,11 @@ struct config_option {
 enum config_node_kind { CONFIG_SCALAR, CONFIG_SEQUENCE, CONFIG_MAPPING };
 struct config_node {
     enum config_node_kind kind;
-    int line, column; /* from 1 */
+    int line, column;         /* from 1 */
+    int key_line, key_column; /* of a mapping's child */
     char *key;
     char *text;
+    bool quoted; /* a scalar in quotes: "" is a value, nothing at all is not */
     uint32_t child_count;
     struct config_node **children;
 };
@@ -92,8 +92,7 @@ void config_canonical(const struct config_option *table, const void *settings, s
 /* A table of every option with type, default, range and help, for --help and the man page. */
 void config_help(const struct config_option *table, struct buf *out);
 
-/* ---- Command line: one table of subcommands per tool
- * ------------------------------------------------------------- */
+/* ---- Command line: one table of subcommands per tool ---- */
 
 struct cli;
 struct cli_flag {
@@ -107,12 +106,12 @@ struct cli_flag {
     { NULL, 0, NULL, false, NULL }
 
 struct cli_command {
-    const char *name; /* "task create": noun and verb; "" for a tool without subcommands */
-    const char *args; /* "NAME [FILE]" for help */
-    int args_min, args_max;
-    const struct cli_flag *flags;
-    const char *help;    /* one line */
-    const char *details; /* examples and paragraphs, or NULL */
+    const char *name;       /* "task create": noun and verb; "" for a tool without subcommands */
+    const char *args;       /* "NAME [FILE]" for help */
+    int args_min, args_max; /* positional arguments; args_max < 0: any number */
+    const struct cli_flag *flags; /* NULL if none */
+    const char *help;             /* one line */
+    const char *details;          /* examples and paragraphs, or NULL */
     int (*run)(struct cli *cli);
 };
 #define CLI_COMMANDS_END                                                                           \
@@ -132,17 +131,18 @@ struct cli_tool {
  * errors with a did-you-mean (exit 2), --version, and `TOOL man` (the man page in roff on stdout).
  */
 int cli_main(const struct cli_tool *tool, int argc, char **argv);
-const char *cli_arg(const struct cli *cli, int index); /* positional argument, NULL when absent */
+/* A positional argument, NULL when absent. */
+const char *cli_arg(const struct cli *cli, int index);
 int cli_arg_count(const struct cli *cli);
-const char *
-cli_flag(const struct cli *cli,
-         const char *name); /* value of the last --name, "" for a switch, NULL when not given */
+/* Value of the last --name, "" for a switch, NULL when not given. */
+const char *cli_flag(const struct cli *cli, const char *name);
+/* All values of --name in order; the array is the cli's. */
 size_t cli_flag_all(const struct cli *cli, const char *name, const char *const **values);
 bool cli_json(const struct cli *cli);
-bool cli_color(const struct cli
-                   *cli); /* stdout is a terminal, and neither NO_COLOR, TERM=dumb nor --no-color */
-/* Prints "tool: message" (or a JSON object with --json) to stderr and returns the status's exit
- * code. */
+/* stdout is a terminal, and neither NO_COLOR, TERM=dumb nor --no-color is set. */
+bool cli_color(const struct cli *cli);
+/* Prints "tool: message" (or a JSON object with --json) to stderr; returns the status's exit code.
+ */
 int cli_fail(const struct cli *cli, const struct sotto_error *err);
 /* A table for people: columns padded to their widest cell. cells holds rows * columns strings. */
 void cli_table(struct buf *out, const char *const *heads, size_t columns, const char *const *cells,
