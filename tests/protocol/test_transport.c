@@ -3,6 +3,9 @@
 
 #include "transport_fixture.h"
 
+#include "transport/transport_int.h"
+
+#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -359,13 +362,107 @@ static void gate_out_of_memory(void **state) {
     test_oom_loop(fill_gate, NULL);
 }
 
+static enum sotto_status open_both(void *ctx, struct sotto_error *err) {
+    enum sotto_status status;
+    struct fixture *f = ctx;
+    struct transport_server *s = NULL;
+    struct transport_client *c = NULL;
+    struct transport_server_config config = TRANSPORT_SERVER_INIT;
+    config.keys = &f->server_keys;
+    config.peers_max = 100;
+    TRY(transport_server_open(&config, f->gate, &s, err));
+    const struct transport_client_config to = {transport_server_address(s),
+                                               f->server_keys.public_key, &f->server_keys};
+    TRY(transport_client_open(&to, &c, err));
+out:
+    transport_client_close(c);
+    transport_server_close(s);
+    return status;
+}
+
+static void open_out_of_memory(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_open(&f);
+    test_oom_loop(open_both, &f);
+    fixture_close(&f);
+}
+
+/* When the handler's thread ends by itself, its server says so. */
+static void zap_dies(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct transport_gate *g = transport_gate_new();
+    void *ctx = zmq_ctx_new();
+    struct zap *z = zap_start(ctx, g, &err);
+    assert_non_null(z);
+    assert_true(zap_alive(z));
+    assert_int_equal(zmq_ctx_shutdown(ctx), 0);
+    const uint64_t end = clock_mono_ms() + PATIENCE_MS;
+    while (zap_alive(z)) {
+        assert_true(clock_mono_ms() < end);
+        (void)sched_yield();
+    }
+    zap_stop(z);
+    (void)zmq_ctx_term(ctx);
+    transport_gate_free(g);
+}
+
+/* The library's promise that we rely on when the handler is gone: with an enforced domain nobody
+ * gets in. */
+static void no_handler_no_entry(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct id_curve server, keys;
+    struct transport_client *c;
+    struct view control, payload;
+    char address[TRANSPORT_ADDRESS_MAX];
+    size_t n = sizeof address;
+    id_curve_generate(&server);
+    id_curve_generate(&keys);
+    void *ctx = zmq_ctx_new(), *router = zmq_socket(ctx, ZMQ_ROUTER);
+    struct options o = {router, SOTTO_OK, &err};
+    options_int(&o, ZMQ_LINGER, 0);
+    options_int(&o, ZMQ_CURVE_SERVER, 1);
+    options_bytes(&o, ZMQ_CURVE_SECRETKEY, server.secret_key, ID_KEY);
+    options_bytes(&o, ZMQ_ZAP_DOMAIN, TRANSPORT_ZAP_DOMAIN, strlen(TRANSPORT_ZAP_DOMAIN));
+    options_int(&o, TRANSPORT_ZAP_ENFORCE_DOMAIN, 1);
+    ASSERT_OK(o.status);
+    assert_int_equal(zmq_bind(router, "tcp://127.0.0.1:*"), 0);
+    assert_int_equal(zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, address, &n), 0);
+    const struct transport_client_config config = {address, server.public_key, &keys};
+    ASSERT_OK(transport_client_open(&config, &c, &err));
+    ASSERT_STATUS(transport_client_recv(c, 300, &control, &payload, &err), SOTTO_TIMEOUT);
+    assert_int_equal(transport_client_state(c), TRANSPORT_CONNECTING);
+    transport_client_close(c);
+    (void)zmq_close(router);
+    (void)zmq_ctx_term(ctx);
+    /* An option that libzmq does not know is an error, once and for good. */
+    ctx = zmq_ctx_new();
+    router = zmq_socket(ctx, ZMQ_ROUTER);
+    o = (struct options){router, SOTTO_OK, &err};
+    options_int(&o, 97, 1); /* ROUTER_NOTIFY: draft */
+    options_int(&o, ZMQ_LINGER, 0);
+    assert_int_equal(o.status, SOTTO_INTERNAL);
+    (void)zmq_close(router);
+    (void)zmq_ctx_term(ctx);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),        cmocka_unit_test(strangers),
-        cmocka_unit_test(wrong_server_key),  cmocka_unit_test(enrol_role_and_expiry),
-        cmocka_unit_test(revoked_key),       cmocka_unit_test(send_limits),
-        cmocka_unit_test(waiting),           cmocka_unit_test(gate),
-        cmocka_unit_test(bad_configuration), cmocka_unit_test(gate_out_of_memory),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(strangers),
+        cmocka_unit_test(wrong_server_key),
+        cmocka_unit_test(enrol_role_and_expiry),
+        cmocka_unit_test(revoked_key),
+        cmocka_unit_test(send_limits),
+        cmocka_unit_test(waiting),
+        cmocka_unit_test(gate),
+        cmocka_unit_test(bad_configuration),
+        cmocka_unit_test(gate_out_of_memory),
+        cmocka_unit_test(zap_dies),
+        cmocka_unit_test(open_out_of_memory),
+        cmocka_unit_test(no_handler_no_entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

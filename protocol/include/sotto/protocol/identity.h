@@ -1,17 +1,18 @@
-/* Identities: fleet authority, coordinator document, enrolment tokens, device certificates (protocol.md section 1).
- * Encoded forms are canonical and little-endian; every signature covers a label that names its kind. */
+/* Identities: fleet authority, coordinator document, enrolment tokens, device certificates
+ * (protocol.md section 1). Encoded forms are canonical and little-endian; every signature covers a
+ * label that names its kind. */
 #ifndef SOTTO_PROTOCOL_IDENTITY_H
 #define SOTTO_PROTOCOL_IDENTITY_H
 
 #include "sotto/protocol/wire.h"
 
-#define ID_KEY 32u
-#define ID_SECRET 64u /* Ed25519 */
-#define ID_SIG 64u
+#define ID_KEY           32u
+#define ID_SECRET        64u /* Ed25519 */
+#define ID_SIG           64u
 #define ID_ENDPOINTS_MAX 8
-#define ID_ADDRESS_MAX 128
-#define ID_REVOKED_MAX (1u << 20)
-#define ID_TOKEN_MAX 8192 /* characters */
+#define ID_ADDRESS_MAX   128
+#define ID_REVOKED_MAX   (1u << 20)
+#define ID_TOKEN_MAX     8192 /* characters */
 
 struct id_keys { /* Ed25519 pair */
     uint8_t public_key[ID_KEY];
@@ -21,18 +22,21 @@ struct id_curve { /* CURVE (X25519) pair */
     uint8_t public_key[ID_KEY];
     uint8_t secret_key[ID_KEY];
 };
-enum sotto_status id_setup(struct sotto_error *err); /* sodium_init; call once before anything else */
+enum sotto_status
+id_setup(struct sotto_error *err); /* sodium_init; call once before anything else */
 void id_random(void *out, size_t n);
 void id_wipe(void *p, size_t n);
 void id_keys_generate(struct id_keys *k);
 void id_curve_generate(struct id_curve *k);
-/* Ed25519ph (RFC 8032) over the label's length in one byte || label || body; verify is DENIED when it does not hold. */
+/* Ed25519ph (RFC 8032) over the label's length in one byte || label || body; verify is DENIED when
+ * it does not hold. */
 void id_sign(const struct id_keys *k, const char *label, struct view body, uint8_t sig[ID_SIG]);
 enum sotto_status id_verify(const uint8_t public_key[ID_KEY], const char *label, struct view body,
                             const uint8_t sig[ID_SIG], struct sotto_error *err);
 #define ID_LABEL_TERMS "sotto terms v1"
 
-/* The authority's key file, 0600, sealed by a passphrase (Argon2id) or by a key file's 32 bytes (XChaCha20-Poly1305). */
+/* The authority's key file, 0600, sealed by a passphrase (Argon2id) or by a key file's 32 bytes
+ * (XChaCha20-Poly1305). */
 struct id_lock {
     const char *passphrase; /* or NULL */
     const char *key_file;   /* or NULL: made by id_authority_create when it does not exist */
@@ -61,13 +65,17 @@ void id_document_deinit(struct id_document *d);
 /* Body || signature. certify: authority signs. */
 enum sotto_status id_document_sign(const struct id_document *d, const struct id_keys *authority,
                                    struct buf *out, struct sotto_error *err);
-/* Checks form and signature; pinned_authority NULL: the document's own key is taken (first contact through a token). */
+/* Checks form and signature; pinned_authority NULL: the document's own key is taken (first contact
+ * through a token). */
 enum sotto_status id_document_read(struct view bytes, const uint8_t *pinned_authority,
                                    struct id_document *out, struct sotto_error *err);
 bool id_document_revoked(const struct id_document *d, uint64_t serial);
-/* An unsigned request that a coordinator makes and an authority certifies (document request -> authority certify). */
-enum sotto_status id_document_request(const struct id_document *d, struct buf *out, struct sotto_error *err);
-enum sotto_status id_document_request_read(struct view bytes, struct id_document *out, struct sotto_error *err);
+/* An unsigned request that a coordinator makes and an authority certifies (document request ->
+ * authority certify). */
+enum sotto_status id_document_request(const struct id_document *d, struct buf *out,
+                                      struct sotto_error *err);
+enum sotto_status id_document_request_read(struct view bytes, struct id_document *out,
+                                           struct sotto_error *err);
 
 /* What the authority signed for one token, and what the coordinator keeps of it ("public list"). */
 struct id_ticket {
@@ -81,7 +89,8 @@ struct id_ticket {
 #define ID_TICKET_BYTES (32u + 8u + 8u + 32u + 32u + 64u)
 void id_ticket_encode(const struct id_ticket *t, uint8_t out[ID_TICKET_BYTES]);
 enum sotto_status id_ticket_decode(struct view bytes, const uint8_t *pinned_authority,
-                                   struct id_ticket *out, struct sotto_error *err); /* verifies the signature */
+                                   struct id_ticket *out,
+                                   struct sotto_error *err); /* verifies the signature */
 
 /* Whether the ticket's time is over at now_ms (Unix time); decoding does not judge it. */
 bool id_ticket_expired(const struct id_ticket *t, int64_t now_ms);
@@ -96,8 +105,9 @@ void id_token_deinit(struct id_token *t); /* wipes */
 enum sotto_status id_token_issue(const struct id_keys *authority, uint64_t serial,
                                  int64_t expiry_ms, struct view document, struct id_token *out,
                                  struct sotto_error *err);
-/* "sotto1:" and base64url without padding; out is a secret, the caller wipes it. Decode checks all, signatures too, and allows a
- * line end behind. Issue and encode: LIMIT for a document that does not fit ID_TOKEN_MAX (about 600 revoked serials). */
+/* "sotto1:" and base64url without padding; out is a secret, the caller wipes it. Decode checks all,
+ * signatures too, and allows a line end behind. Issue and encode: LIMIT for a document that does
+ * not fit ID_TOKEN_MAX (about 600 revoked serials). */
 enum sotto_status id_token_encode(const struct id_token *t, struct buf *out,
                                   struct sotto_error *err);
 enum sotto_status id_token_decode(const char *text, struct id_token *out, struct sotto_error *err);
