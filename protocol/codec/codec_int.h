@@ -81,6 +81,11 @@ const char *codec_rice_read(struct codec_rice *r, uint32_t *positions, uint32_t 
 /* After the last: the bytes used; checks that the last byte ends in zeros. */
 const char *codec_rice_finish(const struct codec_rice *r, size_t *used);
 
+/* ---- draw.c -------------------------------------------------------------------------------- */
+
+/* n words of the stream, as rng_u32 gives them. */
+void codec_draw(struct rng *r, uint32_t *out, uint32_t n);
+
 /* ---- walk.c: decodes one part ------------------------------------------------------------- */
 
 struct codec_visitor {

@@ -156,36 +156,61 @@ static float scale_of(const struct codec_pipeline *p, float most) {
     return scale;
 }
 
-static int32_t round_level(const struct encoder *e, double inverse, float v, int32_t level_max) {
-    const double x = (double)v * inverse;
-    int32_t level;
+/* Levels of n <= CODEC_CHUNK values. */
+static void round_chunk(struct encoder *e, int32_t *levels, const float *x, uint32_t n,
+                        double inverse) {
+    const int32_t level_max = codec_level_max(e->spec->pipeline.bits);
+    uint32_t draws[CODEC_CHUNK];
     if (e->spec->pipeline.stochastic) {
-        const double shifted = x + (double)rng_u32(e->rng) * 0x1p-32;
-        level = (int32_t)shifted;
-        level -= (double)level > shifted; /* floor */
+        codec_draw(e->rng, draws, n);
+        for (uint32_t i = 0; i < n; i++) {
+            const double scaled = (double)x[i] * inverse;
+            const double shifted = scaled + (double)draws[i] * 0x1p-32;
+            levels[i] = (int32_t)shifted;
+            levels[i] -= (double)levels[i] > shifted; /* floor */
+        }
     } else {
-        level = (int32_t)lrint(x);
+        for (uint32_t i = 0; i < n; i++)
+            levels[i] = (int32_t)lrint((double)x[i] * inverse);
     }
-    return level > level_max ? level_max : level < -level_max ? -level_max : level;
+    for (uint32_t i = 0; i < n; i++)
+        levels[i] = levels[i] > level_max    ? level_max
+                    : levels[i] < -level_max ? -level_max
+                                             : levels[i];
 }
 
-/* values[at[i]], or values[i], becomes what the other side decodes; codes[i] says so in bits. */
-static void round_values(struct encoder *e, float *values, const uint32_t *at, uint32_t n,
+/* Values become what the other side decodes, codes say so in bits. */
+static void round_values(struct encoder *e, float *values, uint32_t *codes, uint32_t n,
                          float scale) {
     const unsigned bits = e->spec->pipeline.bits;
     if (bits == 32) {
-        for (uint32_t i = 0; i < n; i++)
-            memcpy(&e->codes[i], &values[at != NULL ? at[i] : i], sizeof e->codes[i]);
+        memcpy(codes, values, (size_t)n * sizeof *codes);
         return;
     }
-    const int32_t level_max = codec_level_max(bits);
     const uint32_t mask = (1u << bits) - 1u;
     const double inverse = scale > 0.0f ? 1.0 / (double)scale : 0.0;
-    for (uint32_t i = 0; i < n; i++) {
-        float *v = &values[at != NULL ? at[i] : i];
-        const int32_t level = round_level(e, inverse, *v, level_max);
-        e->codes[i] = (uint32_t)level & mask;
-        *v = (float)level * scale;
+    int32_t levels[CODEC_CHUNK];
+    for (uint32_t done = 0, m; done < n; done += m) {
+        m = n - done < CODEC_CHUNK ? n - done : CODEC_CHUNK;
+        round_chunk(e, levels, values + done, m, inverse);
+        for (uint32_t i = 0; i < m; i++) {
+            codes[done + i] = (uint32_t)levels[i] & mask;
+            values[done + i] = (float)levels[i] * scale;
+        }
+    }
+}
+
+/* The same for the values at the kept positions. */
+static void round_kept(struct encoder *e, float *values, uint32_t kept, float scale) {
+    float x[CODEC_CHUNK];
+    for (uint32_t done = 0, m; done < kept; done += m) {
+        const uint32_t *at = e->positions + done;
+        m = kept - done < CODEC_CHUNK ? kept - done : CODEC_CHUNK;
+        for (uint32_t i = 0; i < m; i++)
+            x[i] = values[at[i]];
+        round_values(e, x, e->codes + done, m, scale);
+        for (uint32_t i = 0; i < m; i++)
+            values[at[i]] = x[i];
     }
 }
 
@@ -238,13 +263,13 @@ static void encode_piece(struct encoder *e, const struct codec_piece *piece, flo
         prune(e, values, piece->count, kept);
     }
     if (kept == piece->count) {
-        round_values(e, values, NULL, kept, scale);
+        round_values(e, values, e->codes, kept, scale);
         put_packed(e, kept);
     } else if (kept > 0) {
         uint64_t bits;
         const unsigned b = codec_rice_best(e->positions, kept, piece->count, &bits);
         buf_put_u8(out, (uint8_t)b);
-        round_values(e, values, e->positions, kept, scale);
+        round_kept(e, values, kept, scale);
         put_packed(e, kept);
         uint8_t *to = buf_grow(out, (size_t)((bits + 7) / 8));
         if (to != NULL)

@@ -124,6 +124,29 @@ static void residual_is_what_was_not_sent(void **state) {
     case_deinit(&c);
 }
 
+/* Many words at once are the words one by one, from every offset and across a carry of the counter.
+ */
+static void draws_are_the_stream(void **state) {
+    (void)state;
+    struct rng seeds;
+    uint32_t words[CODEC_CHUNK];
+    rng_init(&seeds, test_seed(), 0, 7, RNG_FAULT);
+    for (uint32_t t = 0; t < 300; t++) {
+        struct rng one, many;
+        rng_init(&one, test_seed(), t, 1, RNG_ROUNDING);
+        if (t % 3 == 0)
+            one.ctr[0] = UINT32_MAX - rng_below(&seeds, 40);
+        for (uint32_t i = rng_below(&seeds, 9); i > 0; i--)
+            (void)rng_u32(&one);
+        many = one;
+        const uint32_t n = rng_below(&seeds, CODEC_CHUNK + 1);
+        codec_draw(&many, words, n);
+        for (uint32_t i = 0; i < n; i++)
+            assert_int_equal(words[i], rng_u32(&one));
+        assert_int_equal(rng_u32(&many), rng_u32(&one));
+    }
+}
+
 /* The mean of 4000 stochastic roundings lies within 5 standard errors of the value; nearest
  * rounding is within half a step. */
 static void stochastic_rounding_is_unbiased(void **state) {
@@ -368,6 +391,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips),
         cmocka_unit_test(residual_is_what_was_not_sent),
+        cmocka_unit_test(draws_are_the_stream),
         cmocka_unit_test(stochastic_rounding_is_unbiased),
         cmocka_unit_test(golomb_meets_stc),
         cmocka_unit_test(mnist_cnn_fits_a_fiftieth),
