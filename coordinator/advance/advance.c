@@ -125,9 +125,7 @@ static enum sotto_status deliver(struct scene *scene, struct candidate *c, bool 
                                  struct advance_out *out, struct sotto_error *err) {
     out->validation_loss = c->validation_loss;
     out->validation_accuracy = c->validation_accuracy;
-    if (!c->finite)
-        return SOTTO_OK;
-    if (evaluate) {
+    if (evaluate && c->finite) {
         enum sotto_status status =
             scene_evaluate(scene, c->package.params, &scene->data->test, scene->test_limit,
                            "evaluate", &out->test_loss, &out->test_accuracy, err);

@@ -52,7 +52,7 @@ struct advance_in {
     void *ctx;
 };
 struct advance_out {
-    float *master; /* layout.total, owned; NULL (and no package) when it is not finite and thus not published */
+    float *master; /* layout.total, owned; not finite: not published, and package is empty, package_hash zero */
     float *state;  /* owned, or NULL */
     struct buf package;
     struct wire_hash package_hash, digest;

@@ -1,0 +1,137 @@
+/* A task's settings: the option rows, checks between fields, and what other rooms get of them. */
+#include "sotto/coordinator/task_options.h"
+
+#include "task_fixture.h"
+
+#include <string.h>
+
+struct bed {
+    struct layout layout;
+    struct task_config t;
+};
+
+static int bed_setup(void **state) {
+    static struct bed b;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    b.t = task_defaults();
+    layout_init(&b.layout);
+    ASSERT_OK(layout_add(&b.layout, "w", LAYOUT_WEIGHT, 2, (uint32_t[]){30, 10}, &err));
+    ASSERT_OK(layout_add(&b.layout, "b", LAYOUT_BIAS, 1, (uint32_t[]){10}, &err));
+    *state = &b;
+    return 0;
+}
+
+static int bed_teardown(void **state) {
+    struct bed *b = *state;
+    layout_deinit(&b->layout);
+    return 0;
+}
+
+static void test_rows_are_whole(void **state) {
+    (void)state;
+    size_t n = 0;
+    for (const struct config_option *o = task_options; o->path; o++, n++) {
+        assert_true(o->help && strlen(o->help) > 10 && o->help[strlen(o->help) - 1] == '.');
+        assert_true(o->fallback || o->type == CONFIG_NODE);
+        assert_true(o->offset < sizeof(struct task_config));
+        assert_true((o->type == CONFIG_ENUM) == (o->names != NULL));
+        assert_non_null(o->unit);
+        if (o->type == CONFIG_U64 || o->type == CONFIG_F64 || o->type == CONFIG_DURATION)
+            assert_true(o->min < o->max);
+        for (const struct config_option *p = task_options; p < o; p++) {
+            assert_string_not_equal(p->path, o->path);
+            assert_int_not_equal(p->offset, o->offset);
+        }
+    }
+    assert_true(n > 50);
+}
+
+static void test_defaults_pass(void **state) {
+    struct bed *b = *state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    ASSERT_OK(task_check(&b->t, &b->layout, &err));
+}
+
+#define REFUSED(change, part)                                                                      \
+    do {                                                                                           \
+        struct task_config t = b->t;                                                               \
+        change;                                                                                    \
+        ASSERT_FAILS(task_check(&t, &b->layout, &err), SOTTO_INVALID, part);                       \
+    } while (0)
+
+static void test_refusals_say_what_to_do(void **state) {
+    struct bed *b = *state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    char word[80];
+    memset(word, 'x', sizeof word - 1);
+    word[sizeof word - 1] = 0;
+    REFUSED(t.name = word, "task.name");
+    REFUSED(t.name = NULL, "task.name");
+    REFUSED(t.collection = (char *)(uintptr_t) "a\nb", "task.collection");
+    REFUSED(t.model = NULL, "model.zoo");
+    REFUSED(t.model_package = word, "exactly one");
+    REFUSED(t.cohort_min = 11, "cohort_min: 11 is more than cohort, 10");
+    REFUSED(t.groups = 11, "groups: 11");
+    REFUSED((t.groups = 5, t.cohort_min = 4), "cohort_min is 4");
+    REFUSED((t.cohort = 60000, t.over_selection = 2.0, t.weight_max = 1), "cohort_over_selection");
+    REFUSED(t.devices_min = 5, "devices_min: 5");
+    REFUSED(t.lease_ms = 40000, "lease: 40000");
+    REFUSED(t.availability_ms = 3000, "availability");
+    REFUSED(t.local_nesterov = true, "local.nesterov");
+    REFUSED(t.bits = 20, "uplink.bits: 20");
+    REFUSED(t.stochastic = true, "uplink.stochastic");
+    REFUSED(t.residual_rounds_max = 3, "uplink.error_feedback");
+    REFUSED((t.cohort = 60000, t.weight_max = 1u << 20), "lower weight_max");
+    REFUSED(t.distill = true, "groups of 2 or more");
+}
+
+static void test_rule_spec_and_terms_agree(void **state) {
+    struct bed *b = *state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct task_config t = b->t;
+    t.local_momentum = 0.5;
+    t.local_nesterov = true;
+    t.local_prox_mu = 0.01;
+    t.bits = 4;
+    t.keep = 0.05;
+    t.stochastic = t.error_feedback = true;
+    t.residual_rounds_max = 9;
+    t.evaluate_cohort = 30;
+    t.deadline_ms = 60000;
+    const uint8_t id[16] = {1, 2, 3};
+    for (int evaluate = 0; evaluate <= 1; evaluate++) {
+        struct codec_spec spec;
+        sotto_Terms terms;
+        task_spec(&t, &b->layout, evaluate, &spec);
+        ASSERT_OK(codec_spec_check(&spec, &err));
+        assert_int_equal(spec.section_count, evaluate ? 0 : 1);
+        assert_int_equal(spec.accept_max, evaluate ? 30 : 10);
+        task_terms(&t, id, 17, evaluate, &terms);
+        assert_int_equal(terms.round, 17);
+        assert_int_equal(terms.kind, evaluate ? sotto_Kind_KIND_EVALUATE : sotto_Kind_KIND_TRAIN);
+        assert_int_equal(terms.n_max, spec.accept_max);
+        assert_int_equal(terms.weight_max, spec.weight_max);
+        assert_int_equal(terms.pipeline.bits, 4);
+        assert_true(terms.pipeline.keep == spec.pipeline.keep);
+        assert_true(terms.rule.momentum == 0.5f && terms.rule.nesterov);
+        assert_int_equal(terms.train_ms, 60000);
+        /* With the host's fields it travels. */
+        struct buf bytes;
+        buf_init(&bytes, WIRE_TERMS_MAX);
+        terms.package_hash.size = terms.round_key.size = 32;
+        terms.package_bytes = 1000;
+        terms.report_bytes_max = codec_bytes_max(&spec);
+        ASSERT_OK(wire_terms_encode(&terms, &bytes, &err));
+        buf_deinit(&bytes);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_are_whole),
+        cmocka_unit_test_setup_teardown(test_defaults_pass, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_refusals_say_what_to_do, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_rule_spec_and_terms_agree, bed_setup, bed_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
