@@ -18,7 +18,6 @@ struct daemon_config {
     char *round_keys_dir;        /* of memory: a tmpfs folder; empty: $XDG_RUNTIME_DIR or /dev/shm */
     char *data_dir;              /* evaluation data sets */
     int log_level, log_format;
-    char *http_listen; /* "" : off */
 };
 extern const struct config_option daemon_options[];
 

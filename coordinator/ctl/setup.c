@@ -1,0 +1,445 @@
+/* sottoctl: setting up a coordinator and its fleet authority; documents; tokens. */
+#include "ctl/ctl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "daemon/daemon_int.h"
+
+#define TOKEN_DAYS_DEFAULT 7
+#define DOCUMENT_MAX       ((size_t)16 << 20)
+
+enum sotto_status ctl_authority(struct cli *cli, bool beside, struct ctl_authority *a,
+                                struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    char dir[IO_PATH_MAX];
+    const char *flag = cli_flag(cli, "authority"), *key_file = cli_flag(cli, "key-file");
+    const char *passphrase_file = cli_flag(cli, "passphrase-file");
+    memset(a, 0, sizeof *a);
+    if (flag)
+        snprintf(dir, sizeof dir, "%s", flag);
+    else if (beside)
+        TRY(io_join(dir, sizeof dir, ctl_state(cli), "authority", err));
+    else
+        TRY_FAIL(err, SOTTO_USAGE,
+                 "--authority DIR is needed: the folder of the fleet authority's key");
+    TRY(io_join(a->key, sizeof a->key, dir, "authority.key", err));
+    if (passphrase_file) {
+        struct buf b;
+        buf_init(&b, sizeof a->passphrase - 1);
+        status = io_read_file(passphrase_file, sizeof a->passphrase - 1, &b, err);
+        if (status == SOTTO_OK && b.len)
+            memcpy(a->passphrase, b.data, b.len);
+        buf_deinit(&b);
+        if (status != SOTTO_OK)
+            goto out;
+        a->passphrase[strcspn(a->passphrase, "\r\n")] = '\0';
+        if (!a->passphrase[0])
+            TRY_FAIL(err, SOTTO_INVALID, "%s: its first line is empty", passphrase_file);
+        a->lock.passphrase = a->passphrase;
+    } else {
+        if (key_file)
+            snprintf(a->key_file, sizeof a->key_file, "%s", key_file);
+        else
+            TRY(io_join(a->key_file, sizeof a->key_file, dir, "authority.lock", err));
+        a->lock.key_file = a->key_file;
+    }
+out:
+    return status;
+}
+
+static enum sotto_status authority_open(struct cli *cli, bool beside, struct id_keys *keys,
+                                        struct sotto_error *err) {
+    struct ctl_authority a;
+    enum sotto_status status;
+    TRY(id_setup(err));
+    TRY(ctl_authority(cli, beside, &a, err));
+    if (!io_exists(a.key))
+        TRY_FAIL(err, SOTTO_NOT_FOUND,
+                 "%s: no authority's key there; name its folder with --authority", a.key);
+    TRY(id_authority_open(a.key, &a.lock, keys, err));
+out:
+    id_wipe(a.passphrase, sizeof a.passphrase);
+    return status;
+}
+
+static enum sotto_status authority_create(struct cli *cli, bool beside, struct id_keys *keys,
+                                          char *where, size_t cap, struct sotto_error *err) {
+    struct ctl_authority a;
+    enum sotto_status status;
+    TRY(id_setup(err));
+    TRY(ctl_authority(cli, beside, &a, err));
+    snprintf(where, cap, "%s", a.key);
+    char dir[IO_PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", a.key);
+    *strrchr(dir, '/') = '\0';
+    TRY(io_mkdir_p(dir, 0700, err));
+    if (io_exists(a.key))
+        TRY_FAIL(err, SOTTO_EXISTS, "%s: exists already", a.key);
+    TRY(id_authority_create(a.key, &a.lock, keys, err));
+    char pub[IO_PATH_MAX];
+    TRY(io_join(pub, sizeof pub, dir, "authority.pub", err));
+    TRY(io_write_file(pub, keys->public_key, ID_KEY, 0644, true, err));
+out:
+    id_wipe(a.passphrase, sizeof a.passphrase);
+    return status;
+}
+
+int ctl_authority_init(struct cli *cli) {
+    struct id_keys keys;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    char where[IO_PATH_MAX], hex[2 * ID_KEY + 1];
+    enum sotto_status status = authority_create(cli, false, &keys, where, sizeof where, &err);
+    if (status != SOTTO_OK)
+        return cli_fail(cli, &err);
+    printf("fleet authority made: %s\npublic key %s\n", where,
+           num_format_hex(hex, keys.public_key, ID_KEY));
+    printf("next: sottoctl init --authority-key %.*s/authority.pub on the coordinator's machine\n",
+           (int)(strrchr(where, '/') - where), where);
+    id_wipe(&keys, sizeof keys);
+    return 0;
+}
+
+int ctl_init(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct id_keys keys;
+    struct buf pub;
+    char dir[IO_PATH_MAX], path[IO_PATH_MAX], where[IO_PATH_MAX] = "";
+    const char *state = ctl_state(cli), *elsewhere = cli_flag(cli, "authority-key");
+    enum sotto_status status;
+    buf_init(&pub, ID_KEY);
+    memset(&keys, 0, sizeof keys);
+    TRY(io_mkdir_p(state, 0700, &err));
+    TRY(keys_paths(state, dir, sizeof dir, &err));
+    TRY(io_mkdir_p(dir, 0700, &err));
+    TRY(io_join(path, sizeof path, dir, "authority.pub", &err));
+    if (io_exists(path))
+        TRY_FAIL(&err, SOTTO_EXISTS, "%s: is set up already", state);
+    if (elsewhere) {
+        TRY(io_read_file(elsewhere, ID_KEY, &pub, &err));
+        if (pub.len != ID_KEY)
+            TRY_FAIL(&err, SOTTO_CORRUPT, "%s: not an authority's public key", elsewhere);
+        memcpy(keys.public_key, pub.data, ID_KEY);
+    } else {
+        TRY(authority_create(cli, true, &keys, where, sizeof where, &err));
+        char mark[IO_PATH_MAX]; /* for good: what once lay here may have been copied */
+        TRY(io_join(mark, sizeof mark, dir, "authority-beside", &err));
+        TRY(io_write_file(mark, "1\n", 2, 0600, true, &err));
+    }
+    TRY(io_write_file(path, keys.public_key, ID_KEY, 0600, true, &err));
+    printf("coordinator set up in %s\n", state);
+    if (elsewhere)
+        printf("fleet authority elsewhere: certify its document with sottoctl document request, "
+               "authority certify,"
+               " document import\n");
+    else
+        printf("fleet authority beside it: %s (secure against a curious coordinator; keep the "
+               "authority elsewhere for"
+               " more)\n",
+               where);
+    printf("next: sotto-coordinator --state %s\n", state);
+out:
+    id_wipe(&keys, sizeof keys);
+    buf_deinit(&pub);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+/* ---- Documents
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static enum sotto_status write_out(struct cli *cli, struct view bytes, unsigned mode,
+                                   struct sotto_error *err) {
+    const char *path = cli_flag(cli, "output");
+    if (path && strcmp(path, "-") != 0)
+        return io_write_file(path, bytes.p, bytes.n, mode, true, err);
+    if (isatty(STDOUT_FILENO))
+        return SOTTO_FAIL(err, SOTTO_USAGE, "not written to a terminal; name a file with --output");
+    return fwrite(bytes.p, 1, bytes.n, stdout) == bytes.n && fflush(stdout) == 0
+               ? SOTTO_OK
+               : SOTTO_FAIL(err, SOTTO_IO, "standard output cannot be written");
+}
+
+static enum sotto_status read_in(const char *path, size_t max, struct buf *out,
+                                 struct sotto_error *err) {
+    return io_read_file(strcmp(path, "-") == 0 ? "/dev/stdin" : path, max, out, err);
+}
+
+int ctl_document_request(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf out;
+    struct view args[] = {view_of("document-request", 16)};
+    enum sotto_status status;
+    buf_init(&out, DOCUMENT_MAX);
+    TRY(ctl_ask(cli, false, args, 1, &out, &err));
+    TRY(write_out(cli, buf_view(&out), 0644, &err));
+out:
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+int ctl_authority_certify(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct id_document d;
+    struct id_keys keys;
+    struct buf in, out;
+    enum sotto_status status;
+    memset(&d, 0, sizeof d);
+    memset(&keys, 0, sizeof keys);
+    buf_init(&in, DOCUMENT_MAX);
+    buf_init(&out, DOCUMENT_MAX);
+    TRY(authority_open(cli, false, &keys, &err));
+    TRY(read_in(cli_arg(cli, 0), DOCUMENT_MAX, &in, &err));
+    TRY(id_document_request_read(buf_view(&in), &d, &err));
+    if (memcmp(d.authority_key, keys.public_key, ID_KEY) != 0)
+        TRY_FAIL(&err, SOTTO_DENIED, "%s: asks another authority", cli_arg(cli, 0));
+    for (uint32_t i = 0; i < d.endpoint_count; i++)
+        fprintf(stderr, "endpoint %s\n", d.endpoints[i].address);
+    fprintf(stderr, "document version %" PRIu64 ", %u revoked serials%s\n", d.version,
+            d.revoked_count, d.authority_beside ? ", authority beside the coordinator" : "");
+    TRY(id_document_sign(&d, &keys, &out, &err));
+    TRY(write_out(cli, buf_view(&out), 0644, &err));
+out:
+    id_document_deinit(&d);
+    id_wipe(&keys, sizeof keys);
+    buf_deinit(&in);
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+static enum sotto_status import_document(struct cli *cli, struct view bytes, struct buf *out,
+                                         struct sotto_error *err) {
+    struct view args[] = {view_of("document-import", 15), bytes};
+    return ctl_ask(cli, false, args, 2, out, err);
+}
+
+int ctl_document_import(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf in, out;
+    enum sotto_status status;
+    buf_init(&in, DOCUMENT_MAX);
+    buf_init(&out, DOCUMENT_MAX);
+    TRY(read_in(cli_arg(cli, 0), DOCUMENT_MAX, &in, &err));
+    TRY(import_document(cli, buf_view(&in), &out, &err));
+    fwrite(out.data, 1, out.len, stdout);
+out:
+    buf_deinit(&in);
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+int ctl_document_show(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf out;
+    struct view args[] = {view_of("document", 8)};
+    enum sotto_status status;
+    buf_init(&out, DOCUMENT_MAX);
+    TRY(ctl_ask(cli, false, args, 1, &out, &err));
+    TRY(write_out(cli, view_of(out.data + 1, out.len - 1), 0644, &err));
+out:
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+int ctl_keys_rotate(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    bool signing = cli_flag(cli, "signing") != NULL, curve = cli_flag(cli, "curve") != NULL;
+    if (!signing && !curve)
+        signing = curve = true;
+    enum sotto_status status = id_setup(&err);
+    if (status == SOTTO_OK)
+        status = keys_rotate(ctl_state(cli), signing, curve, &err);
+    if (status != SOTTO_OK)
+        return cli_fail(cli, &err);
+    printf("new keys written%s%s; they take effect when the coordinator starts again, and need a "
+           "new document:\n"
+           "sottoctl document request, authority certify, document import\n",
+           signing ? ": plans are signed by the key that the document named next" : "",
+           curve ? "; the retired CURVE key stays bound at a port of its own" : "");
+    return 0;
+}
+
+/* ---- Tokens
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+struct issue {
+    struct id_keys authority;
+    struct buf document;
+    uint64_t first;
+    uint64_t count;
+    int64_t expiry_ms;
+    struct buf tickets; /* the public list */
+};
+
+static enum sotto_status write_token(struct cli *cli, uint64_t serial, struct buf *text,
+                                     struct sotto_error *err) {
+    const char *dir = cli_flag(cli, "output");
+    char path[IO_PATH_MAX], name[40];
+    buf_put_u8(text, '\n');
+    if (!dir || strcmp(dir, "-") == 0)
+        return fwrite(text->data, 1, text->len, stdout) == text->len
+                   ? SOTTO_OK
+                   : SOTTO_FAIL(err, SOTTO_IO, "cannot write tokens");
+    snprintf(name, sizeof name, "device-%04" PRIu64 ".token", serial);
+    enum sotto_status status = io_mkdir_p(dir, 0700, err);
+    if (status == SOTTO_OK)
+        status = io_join(path, sizeof path, dir, name, err);
+    return status == SOTTO_OK ? io_write_file(path, text->data, text->len, 0600, true, err)
+                              : status;
+}
+
+static enum sotto_status issue_tokens(struct cli *cli, struct issue *is, bool write,
+                                      struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct id_token token;
+    struct buf text;
+    uint8_t ticket[ID_TICKET_BYTES];
+    memset(&token, 0, sizeof token);
+    buf_init(&text, ID_TOKEN_MAX + 2);
+    for (uint64_t i = 0; i < is->count; i++) {
+        TRY(id_token_issue(&is->authority, is->first + i, is->expiry_ms, buf_view(&is->document),
+                           &token, err));
+        buf_reset(&text);
+        TRY(id_token_encode(&token, &text, err));
+        if (write)
+            TRY(write_token(cli, is->first + i, &text, err));
+        id_ticket_encode(&token.ticket, ticket);
+        buf_put(&is->tickets, ticket, sizeof ticket);
+        id_wipe(text.data, text.len);
+        id_token_deinit(&token);
+        memset(&token, 0, sizeof token);
+    }
+out:
+    id_token_deinit(&token);
+    if (text.data)
+        id_wipe(text.data, text.len);
+    buf_deinit(&text);
+    return status;
+}
+
+static enum sotto_status issue_begin(struct cli *cli, struct issue *is, struct sotto_error *err) {
+    enum sotto_status status;
+    uint64_t days = TOKEN_DAYS_DEFAULT;
+    memset(is, 0, sizeof *is);
+    buf_init(&is->document, DOCUMENT_MAX);
+    buf_init(&is->tickets, (size_t)64 << 20);
+    is->count = 1;
+    TRY(id_setup(err));
+    if (cli_flag(cli, "count"))
+        TRY(num_parse_u64(cli_flag(cli, "count"), 1, 100000, &is->count, err));
+    if (cli_flag(cli, "days"))
+        TRY(num_parse_u64(cli_flag(cli, "days"), 1, 3650, &days, err));
+    is->expiry_ms = clock_wall_ms() + (int64_t)days * 86400000;
+out:
+    return status;
+}
+
+static void issue_end(struct issue *is) {
+    id_wipe(&is->authority, sizeof is->authority);
+    buf_deinit(&is->document);
+    buf_deinit(&is->tickets);
+}
+
+/* With the authority beside: makes sure that the document is certified and says what it should. */
+static enum sotto_status current_document(struct cli *cli, struct issue *is,
+                                          struct sotto_error *err) {
+    enum sotto_status status;
+    struct buf got, request;
+    struct id_document d;
+    struct view ask[] = {view_of("document", 8)}, want[] = {view_of("document-request", 16)};
+    memset(&d, 0, sizeof d);
+    buf_init(&got, DOCUMENT_MAX);
+    buf_init(&request, DOCUMENT_MAX);
+    status = ctl_ask(cli, false, ask, 1, &got, err);
+    if (status == SOTTO_OK && got.len > 1 && got.data[0] == 0) {
+        buf_put(&is->document, got.data + 1, got.len - 1);
+        goto out;
+    }
+    if (status != SOTTO_OK && status != SOTTO_NOT_FOUND)
+        goto out;
+    TRY(ctl_ask(cli, false, want, 1, &request, err));
+    TRY(id_document_request_read(buf_view(&request), &d, err));
+    TRY(id_document_sign(&d, &is->authority, &is->document, err));
+    TRY(import_document(cli, buf_view(&is->document), &got, err));
+out:
+    id_document_deinit(&d);
+    buf_deinit(&got);
+    buf_deinit(&request);
+    return status;
+}
+
+int ctl_enroll(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct issue is;
+    struct buf answer;
+    char count[24];
+    enum sotto_status status;
+    buf_init(&answer, 4096);
+    TRY(issue_begin(cli, &is, &err));
+    TRY(authority_open(cli, true, &is.authority, &err));
+    TRY(current_document(cli, &is, &err));
+    snprintf(count, sizeof count, "%" PRIu64, is.count);
+    struct view serials[] = {view_of("serials", 7), view_of(count, strlen(count))};
+    TRY(ctl_ask(cli, false, serials, 2, &answer, &err));
+    if (answer.len != 8)
+        TRY_FAIL(&err, SOTTO_CORRUPT, "unexpected answer from the coordinator");
+    memcpy(&is.first, answer.data, 8);
+    TRY(issue_tokens(cli, &is, true, &err));
+    struct view tickets[] = {view_of("tickets", 7), buf_view(&is.tickets)};
+    TRY(ctl_ask(cli, false, tickets, 2, &answer, &err));
+    const char *dir = cli_flag(cli, "output");
+    if (dir && strcmp(dir, "-") != 0)
+        printf("%" PRIu64 " token%s in %s; each enrols one device: sotto-client enroll FILE\n",
+               is.count, is.count == 1 ? "" : "s", dir);
+out:
+    issue_end(&is);
+    buf_deinit(&answer);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+int ctl_authority_issue(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct issue is;
+    struct id_document d;
+    const char *list = cli_flag(cli, "list"), *document = cli_flag(cli, "document"),
+               *first = cli_flag(cli, "first");
+    enum sotto_status status;
+    memset(&d, 0, sizeof d);
+    TRY(issue_begin(cli, &is, &err));
+    if (!list || !document || !first)
+        TRY_FAIL(&err, SOTTO_USAGE, "--document FILE, --first SERIAL and --list FILE are needed");
+    TRY(num_parse_u64(first, 1, INT64_MAX, &is.first, &err));
+    TRY(authority_open(cli, false, &is.authority, &err));
+    TRY(io_read_file(document, DOCUMENT_MAX, &is.document, &err));
+    TRY(id_document_read(buf_view(&is.document), is.authority.public_key, &d, &err));
+    TRY(issue_tokens(cli, &is, true, &err));
+    TRY(io_write_file(list, is.tickets.data, is.tickets.len, 0644, true, &err));
+    fprintf(stderr,
+            "%" PRIu64 " tokens, serials from %" PRIu64
+            "; the public list for sottoctl enroll import is %s\n",
+            is.count, is.first, list);
+out:
+    id_document_deinit(&d);
+    issue_end(&is);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+int ctl_enroll_import(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf in, out;
+    enum sotto_status status;
+    buf_init(&in, (size_t)64 << 20);
+    buf_init(&out, 4096);
+    TRY(read_in(cli_arg(cli, 0), (size_t)64 << 20, &in, &err));
+    struct view args[] = {view_of("tickets", 7), buf_view(&in)};
+    TRY(ctl_ask(cli, false, args, 2, &out, &err));
+    fwrite(out.data, 1, out.len, stdout);
+out:
+    buf_deinit(&in);
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}

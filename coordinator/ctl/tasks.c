@@ -1,0 +1,293 @@
+/* sottoctl: creating tasks, checking configs, watching, exporting, restoring. */
+#include "ctl/ctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/daemon_int.h"
+
+#define WATCH_MS   500
+#define EVENTS_MAX ((size_t)64 << 20)
+
+/* ---- Tasks
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+static enum sotto_status load_task(struct cli *cli, struct task_config *t, struct config **config,
+                                   struct sotto_error *err) {
+    const char *const *sets = NULL;
+    size_t count = cli_flag_all(cli, "set", &sets);
+    memset(t, 0, sizeof *t);
+    return config_load(task_options, t, cli_arg(cli, 0), sets, count, config, err);
+}
+
+/* Everything that can be known before a daemon is asked: ranges, model, pipeline. */
+static enum sotto_status check_task(struct cli *cli, struct task_config *t,
+                                    struct sotto_error *err) {
+    struct graph g;
+    struct data_schema schema;
+    float *params = NULL;
+    enum sotto_status status = task_graph(t, cli_arg(cli, 0), &g, &schema, &params, err);
+    if (status == SOTTO_OK) {
+        status = task_check(t, &g.layout, err);
+        if (status != SOTTO_OK)
+            (void)sotto_error_prefix(err, "%s", cli_arg(cli, 0));
+    }
+    graph_deinit(&g);
+    mem_free(params);
+    return status;
+}
+
+int ctl_task_create(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct task_config t;
+    struct config *config = NULL;
+    struct buf yaml, out;
+    enum sotto_status status;
+    buf_init(&yaml, CONFIG_FILE_MAX);
+    buf_init(&out, EVENTS_MAX);
+    TRY(load_task(cli, &t, &config, &err));
+    TRY(check_task(cli, &t, &err));
+    config_dump(task_options, &t, &yaml);
+    if (yaml.status != SOTTO_OK)
+        TRY_FAIL(&err, yaml.status, "%s: too large", cli_arg(cli, 0));
+    struct view args[] = {view_of("task-create", 11),
+                          view_of(cli_arg(cli, 0), strlen(cli_arg(cli, 0))), buf_view(&yaml)};
+    TRY(ctl_ask(cli, cli_json(cli), args, 3, &out, &err));
+    fwrite(out.data, 1, out.len, stdout);
+out:
+    config_free(config);
+    buf_deinit(&yaml);
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+static int config_run(struct cli *cli, bool dump) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf out;
+    struct config *config = NULL;
+    struct task_config t;
+    struct daemon_config d;
+    const char *const *sets = NULL;
+    size_t count = cli_flag_all(cli, "set", &sets);
+    bool daemon = cli_flag(cli, "daemon") != NULL;
+    enum sotto_status status;
+    buf_init(&out, CONFIG_FILE_MAX * 4);
+    memset(&d, 0, sizeof d);
+    if (daemon) {
+        TRY(config_load(daemon_options, &d, cli_arg(cli, 0), sets, count, &config, &err));
+        config_dump(daemon_options, &d, &out);
+    } else {
+        TRY(load_task(cli, &t, &config, &err));
+        TRY(check_task(cli, &t, &err));
+        config_dump(task_options, &t, &out);
+    }
+    if (dump)
+        fwrite(out.data, 1, out.len, stdout);
+    else
+        printf("%s: good\n", cli_arg(cli, 0));
+out:
+    config_free(config);
+    buf_deinit(&out);
+    if (status == SOTTO_OK)
+        return 0;
+    (void)cli_fail(cli, &err);
+    return sotto_status_exit(SOTTO_CHECK);
+}
+
+int ctl_config_check(struct cli *cli) {
+    return config_run(cli, false);
+}
+
+int ctl_config_dump(struct cli *cli) {
+    return config_run(cli, true);
+}
+
+/* ---- Watching
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* The id of the last JSON line of events. */
+static uint64_t last_id(const struct buf *lines, uint64_t before) {
+    size_t end = lines->len, start;
+    if (end == 0)
+        return before;
+    start = end - 1;
+    while (start > 0 && lines->data[start - 1] != '\n')
+        start--;
+    const char *p = memmem(lines->data + start, end - start, "\"id\":", 5);
+    return p ? strtoull(p + 5, NULL, 10) : before;
+}
+
+static enum sotto_status ask_events(struct cli *cli, bool json, uint64_t after, uint64_t limit,
+                                    struct buf *out, struct sotto_error *err) {
+    char a[24], n[24];
+    snprintf(a, sizeof a, "%llu", (unsigned long long)after);
+    snprintf(n, sizeof n, "%llu", (unsigned long long)limit);
+    struct view args[] = {view_of("events", 6), view_of(a, strlen(a)), view_of(n, strlen(n))};
+    return ctl_ask(cli, json, args, 3, out, err);
+}
+
+/* Prints new events as they come; a coordinator that restarts meanwhile is waited for. */
+static enum sotto_status follow(struct cli *cli, uint64_t after, struct sotto_error *err) {
+    struct buf lines, text;
+    enum sotto_status status = SOTTO_OK;
+    buf_init(&lines, EVENTS_MAX);
+    buf_init(&text, EVENTS_MAX);
+    for (;;) {
+        status = ask_events(cli, true, after, 0, &lines, err);
+        if (status == SOTTO_OK && lines.len) {
+            if (!cli_json(cli))
+                status = ask_events(cli, false, after, 0, &text, err);
+            if (status == SOTTO_OK) {
+                const struct buf *shown = cli_json(cli) ? &lines : &text;
+                after = last_id(&lines, after);
+                if (fwrite(shown->data, 1, shown->len, stdout) != shown->len || fflush(stdout) != 0)
+                    break;
+            }
+        }
+        if (status != SOTTO_OK && status != SOTTO_UNREACHABLE)
+            break;
+        poll(NULL, 0, WATCH_MS);
+    }
+    buf_deinit(&lines);
+    buf_deinit(&text);
+    return status;
+}
+
+static enum sotto_status newest(struct cli *cli, uint64_t *id, struct sotto_error *err) {
+    struct buf lines;
+    buf_init(&lines, EVENTS_MAX);
+    enum sotto_status status = ask_events(cli, true, 0, 1, &lines, err);
+    *id = last_id(&lines, 0);
+    buf_deinit(&lines);
+    return status;
+}
+
+int ctl_status(struct cli *cli) {
+    const char *args[] = {"status"};
+    int code = ctl_print(cli, args, 1);
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    uint64_t after = 0;
+    if (code != 0 || !cli_flag(cli, "watch"))
+        return code;
+    enum sotto_status status = newest(cli, &after, &err);
+    if (status == SOTTO_OK)
+        status = follow(cli, after, &err);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+int ctl_events(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    uint64_t limit = 50, after = 0;
+    struct buf out;
+    enum sotto_status status = SOTTO_OK;
+    buf_init(&out, EVENTS_MAX);
+    if (cli_flag(cli, "limit"))
+        TRY(num_parse_u64(cli_flag(cli, "limit"), 0, 100000, &limit, &err));
+    TRY(ask_events(cli, cli_json(cli), 0, limit, &out, &err));
+    fwrite(out.data, 1, out.len, stdout);
+    fflush(stdout);
+    if (cli_flag(cli, "follow")) {
+        TRY(newest(cli, &after, &err));
+        TRY(follow(cli, after, &err));
+    }
+out:
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+/* ---- Models, restore
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+int ctl_models_export(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf out;
+    const char *version = cli_arg(cli, 1) ? cli_arg(cli, 1) : "current",
+               *path = cli_flag(cli, "output");
+    struct view args[] = {view_of("models-package", 14),
+                          view_of(cli_arg(cli, 0), strlen(cli_arg(cli, 0))),
+                          view_of(version, strlen(version))};
+    enum sotto_status status;
+    buf_init(&out, PACKAGE_BYTES_MAX);
+    TRY(ctl_ask(cli, false, args, 3, &out, &err));
+    if (path && strcmp(path, "-") != 0) {
+        TRY(io_write_file(path, out.data, out.len, 0644, true, &err));
+        printf("%s: package of %s version %s, %zu bytes\n", path, cli_arg(cli, 0), version,
+               out.len);
+    } else if (isatty(STDOUT_FILENO)) {
+        TRY_FAIL(&err, SOTTO_USAGE,
+                 "a package is not written to a terminal; name a file with --output");
+    } else {
+        fwrite(out.data, 1, out.len, stdout);
+    }
+out:
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
+struct copying {
+    const char *from, *to;
+    struct sotto_error *err;
+};
+
+static enum sotto_status copy_one(void *ctx, const char *name) {
+    struct copying *k = ctx;
+    enum sotto_status status;
+    char from[IO_PATH_MAX], to[IO_PATH_MAX];
+    struct buf b;
+    buf_init(&b, (size_t)4 << 30);
+    TRY(io_join(from, sizeof from, k->from, name, k->err));
+    TRY(io_join(to, sizeof to, k->to, name, k->err));
+    TRY(io_read_file(from, (size_t)4 << 30, &b, k->err));
+    TRY(io_write_file(to, b.data, b.len, 0600, true, k->err));
+out:
+    buf_deinit(&b);
+    return status;
+}
+
+/* Open rounds of the backup are closed, and round numbers go on 2^20 later: devices may have seen
+ * rounds that it does not know. */
+int ctl_restore(struct cli *cli) {
+    static const char *const folders[] = {"keys", "blobs/packages", "blobs/masters",
+                                          "blobs/states"};
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct store *store = NULL;
+    const char *backup = cli_arg(cli, 0), *state = ctl_state(cli);
+    char from[IO_PATH_MAX], to[IO_PATH_MAX];
+    enum sotto_status status;
+    TRY(id_setup(&err));
+    TRY(io_join(from, sizeof from, backup, "coordinator.db", &err));
+    if (!io_exists(from))
+        TRY_FAIL(&err, SOTTO_NOT_FOUND, "%s: not a backup (it holds no coordinator.db)", backup);
+    TRY(io_join(to, sizeof to, state, "coordinator.db", &err));
+    if (io_exists(to))
+        TRY_FAIL(&err, SOTTO_EXISTS,
+                 "%s: holds a coordinator already; restore into an empty folder", state);
+    TRY(io_mkdir_p(state, 0700, &err));
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        TRY(io_join(from, sizeof from, backup, folders[i], &err));
+        TRY(io_join(to, sizeof to, state, folders[i], &err));
+        TRY(io_mkdir_p(to, 0700, &err));
+        struct copying k = {from, to, &err};
+        TRY(io_list(from, copy_one, &k, &err));
+    }
+    struct copying database = {backup, state, &err};
+    TRY(copy_one(&database, "coordinator.db"));
+    TRY(store_open(state, &store, &err));
+    TRY(store_begin(store, &err));
+    TRY(store_after_restore(store, clock_wall_ms(), &err));
+    TRY(store_event_add(store, clock_wall_ms(), "store.restore", "", 0, "restored from a backup",
+                        &err));
+    TRY(store_commit(store, &err));
+    printf("restored into %s; its open rounds are closed. next: sotto-coordinator --state %s\n",
+           state, state);
+out:
+    store_close(store);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}

@@ -1,0 +1,450 @@
+/* The engine's actions: opening a round, answers, sums, the server step, failures; and resuming
+ * after a restart. */
+#include "daemon/daemon_int.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RETRY_PACE_MS 5000
+
+enum sotto_status round_key_path(const struct task_host *t, const struct wire_hash *terms,
+                                 char *out, size_t cap, struct sotto_error *err) {
+    char hex[2 * WIRE_HASH + 1];
+    return io_join(out, cap, t->c->config.round_keys_dir, num_format_hex(hex, terms->b, WIRE_HASH),
+                   err);
+}
+
+enum sotto_status round_sums_path(const struct task_host *t, const struct wire_hash *terms,
+                                  uint32_t group, char *out, size_t cap, struct sotto_error *err) {
+    char hex[2 * WIRE_HASH + 1], name[2 * WIRE_HASH + 24], dir[IO_PATH_MAX];
+    enum sotto_status status = io_join(dir, sizeof dir, t->c->state_dir, "sums", err);
+    snprintf(name, sizeof name, "%s-%u", num_format_hex(hex, terms->b, WIRE_HASH), group);
+    return status == SOTTO_OK ? io_join(out, cap, dir, name, err) : status;
+}
+
+void round_deinit(struct task_host *t) {
+    for (uint32_t i = 0; i < t->group_count; i++) {
+        if (t->groups[i].ready)
+            group_sums_deinit(&t->groups[i].sums);
+        pthread_mutex_destroy(&t->groups[i].lock);
+    }
+    mem_free(t->groups);
+    mem_free(t->uploads);
+    t->groups = NULL;
+    t->uploads = NULL;
+    t->group_count = t->upload_count = 0;
+    id_wipe(&t->keys, sizeof t->keys);
+    t->round_live = false;
+}
+
+static enum sotto_status hosts_new(struct task_host *t, uint32_t count, struct sotto_error *err) {
+    task_spec(&t->settings, &t->graph.layout, t->round.kind == ROUND_EVALUATE, &t->spec);
+    t->groups = mem_array(count, sizeof *t->groups);
+    if (!t->groups)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "round: out of memory");
+    for (uint32_t i = 0; i < count; i++)
+        pthread_mutex_init(&t->groups[i].lock, NULL);
+    t->group_count = count;
+    return SOTTO_OK;
+}
+
+/* ---- Opening
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+static enum sotto_status make_terms(struct task_host *t, uint32_t round, bool evaluate,
+                                    struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    struct buf bytes;
+    sotto_Terms terms = sotto_Terms_init_zero;
+    buf_init(&bytes, sizeof t->round.terms);
+    task_terms(&t->settings, t->row.task_id, round, evaluate, &terms);
+    WIRE_SET_HASH(terms.package_hash, &t->version.package_hash);
+    terms.package_bytes = t->version.package_bytes;
+    terms.round_key.size = SEAL_PUBLIC;
+    memcpy(terms.round_key.bytes, t->keys.public_key, SEAL_PUBLIC);
+    task_spec(&t->settings, &t->graph.layout, evaluate, &t->spec);
+    terms.report_bytes_max =
+        codec_bytes_max(&t->spec) + 4096 + 64u * (codec_block_count(&t->spec) + 1u);
+    t->report_bytes_max = terms.report_bytes_max;
+    TRY(wire_terms_encode(&terms, &bytes, err));
+    memcpy(t->round.terms, bytes.data, bytes.len);
+    t->round.terms_bytes = (uint32_t)bytes.len;
+    t->round.terms_hash = wire_terms_hash(buf_view(&bytes));
+    t->keys.terms = t->round.terms_hash;
+    id_sign(&c->signing, ID_LABEL_TERMS, buf_view(&bytes), t->round.signature);
+    memcpy(t->round.signing_key, c->signing.public_key, ID_KEY);
+out:
+    buf_deinit(&bytes);
+    return status;
+}
+
+static enum sotto_status open_round(struct task_host *t, uint32_t number, struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    char path[IO_PATH_MAX], text[160];
+    uint32_t members = 0, groups = 0;
+    const struct round_member *member = round_members(t->engine, &members);
+    const struct round_group *group = round_groups(t->engine, &groups);
+    round_deinit(t);
+    memset(&t->round, 0, sizeof t->round);
+    t->round.task = t->row.id;
+    t->round.round = number;
+    t->round.kind = (int)round_kind(t->engine);
+    t->round.opened_ms = clock_wall_ms();
+    t->round.base_version = t->version.number;
+    t->round.members = members;
+    t->round.train_loss = t->round.train_accuracy = NAN;
+    seal_keypair(t->keys.public_key, t->keys.secret_key);
+    memcpy(t->round.round_public, t->keys.public_key, SEAL_PUBLIC);
+    TRY(make_terms(t, number, t->round.kind == ROUND_EVALUATE, err));
+    TRY(round_key_path(t, &t->round.terms_hash, path, sizeof path, err));
+    TRY(io_write_file(path, t->keys.secret_key, SEAL_SECRET, 0600, true, err));
+    TRY(hosts_new(t, groups, err));
+    TRY(store_begin(c->store, err));
+    TRY(store_round_add(c->store, &t->round, member, members, group, groups, err));
+    t->row.next_round = number + 1;
+    t->round_live = true;
+    snprintf(text, sizeof text, "%s round opened: %u devices in %u group%s, from version %u",
+             t->round.kind == ROUND_EVALUATE ? "evaluation" : "training", members, groups,
+             groups == 1 ? "" : "s", t->version.number);
+    TRY(task_event_log(t, "round.open", number, text, err));
+    struct round_event opened = {
+        .kind = ROUND_EV_OPENED, .now_ms = clock_mono_ms(), .round = number};
+    task_queue_event(t, &opened);
+out:
+    return status;
+}
+
+/* ---- Answers
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+static void answer_plan(struct task_host *t, const struct round_action *a, struct reply_to *to) {
+    if (!to || !to->check_in || to->serial != a->serial)
+        return;
+    sotto_CheckInReply *r = to->check_in;
+    to->planned = true;
+    r->reason[0] = '\0';
+    r->come_back_ms = t->settings.pace_ms;
+    r->terms.size = (pb_size_t)t->round.terms_bytes;
+    memcpy(r->terms.bytes, t->round.terms, t->round.terms_bytes);
+    r->terms_signature.size = ID_SIG;
+    memcpy(r->terms_signature.bytes, t->round.signature, ID_SIG);
+    r->signing_key.size = ID_KEY;
+    memcpy(r->signing_key.bytes, t->round.signing_key, ID_KEY);
+    r->has_invitation = true;
+    WIRE_SET_HASH(r->invitation.terms_hash, &t->round.terms_hash);
+    r->invitation.valid_ms = t->settings.deadline_ms ? t->settings.deadline_ms : 86400000u;
+}
+
+static void answer_come_back(const struct round_action *a, struct reply_to *to) {
+    if (!to || !to->check_in || to->serial != a->serial || to->planned)
+        return;
+    sotto_CheckInReply *r = to->check_in;
+    if (r->come_back_ms == 0 || a->after_ms < r->come_back_ms) {
+        r->come_back_ms = num_max_u64(a->after_ms, 1);
+        snprintf(r->reason, sizeof r->reason, "%s", a->text);
+    }
+}
+
+static enum sotto_status answer_ack(struct task_host *t, const struct round_action *a,
+                                    struct reply_to *to, const struct wire_hash *terms,
+                                    enum sotto_status what, sotto_Outcome outcome,
+                                    struct sotto_error *err) {
+    if (!to || to->serial != a->serial || to->check_in)
+        return SOTTO_OK;
+    sotto_Envelope e = sotto_Envelope_init_zero;
+    e.version = WIRE_VERSION;
+    e.which_body = sotto_Envelope_report_ack_tag;
+    WIRE_SET_HASH(e.body.report_ack.terms_hash, terms);
+    e.body.report_ack.status = (uint32_t)what;
+    e.body.report_ack.outcome = outcome;
+    e.body.report_ack.come_back_ms = t->settings.pace_ms;
+    snprintf(e.body.report_ack.reason, sizeof e.body.report_ack.reason, "%s", a->text);
+    return outbox_send(t->c->outbox, to, &e, view_of(NULL, 0), err);
+}
+
+static enum sotto_status answer_heartbeat(struct task_host *t, const struct round_action *a,
+                                          struct reply_to *to, struct sotto_error *err) {
+    if (!to || to->serial != a->serial)
+        return SOTTO_OK;
+    sotto_Envelope e = sotto_Envelope_init_zero;
+    e.version = WIRE_VERSION;
+    e.which_body = sotto_Envelope_heartbeat_reply_tag;
+    WIRE_SET_HASH(e.body.heartbeat_reply.terms_hash, &t->round.terms_hash);
+    e.body.heartbeat_reply.abort = a->kind == ROUND_DO_ABORT;
+    snprintf(e.body.heartbeat_reply.reason, sizeof e.body.heartbeat_reply.reason, "%s", a->text);
+    return outbox_send(t->c->outbox, to, &e, view_of(NULL, 0), err);
+}
+
+static enum sotto_status accept_report(struct task_host *t, const struct round_action *a,
+                                       struct reply_to *to, struct sotto_error *err) {
+    enum sotto_status status;
+    char path[IO_PATH_MAX];
+    TRY(upload_path(t->c, &t->round.terms_hash, a->serial, false, path, sizeof path, err));
+    int64_t bytes = io_file_size(path);
+    TRY(store_begin(t->c->store, err));
+    TRY(store_member_report(t->c->store, t->row.id, t->round.round, a->serial, ROUND_STORED,
+                            bytes > 0 ? (uint64_t)bytes : 0, err));
+    TRY(store_device_count_report(t->c->store, a->serial, false, err));
+    t->round.bytes_up += bytes > 0 ? (uint64_t)bytes : 0;
+    TRY(answer_ack(t, a, to, &t->round.terms_hash, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN, err));
+    TRY(work_check(t, a->serial, a->group, true, err));
+out:
+    return status;
+}
+
+static enum sotto_status return_report(struct task_host *t, const struct round_action *a,
+                                       struct reply_to *to, struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    struct wire_hash terms = t->round.terms_hash;
+    sotto_Outcome outcome = sotto_Outcome_OUTCOME_RETURNED;
+    char path[IO_PATH_MAX];
+    if (!t->round_live || a->round != t->round.round) {
+        struct store_round old;
+        status = store_round_get(c->store, t->row.id, a->round, &old, NULL);
+        if (status == SOTTO_NOT_FOUND)
+            return SOTTO_OK;
+        terms = old.terms_hash;
+    }
+    TRY(store_begin(c->store, err));
+    TRY(store_outcome_set(c->store, a->serial, &terms, outcome, clock_wall_ms(), err));
+    TRY(store_outcome_get(c->store, a->serial, &terms, &outcome, err));
+    TRY(upload_path(c, &terms, a->serial, false, path, sizeof path, err));
+    TRY(outbox_remove(c->outbox, path, false, err));
+    if (t->round_live && a->round == t->round.round)
+        t->round.returned++;
+    TRY(answer_ack(t, a, to, &terms,
+                   outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK, outcome,
+                   err));
+out:
+    return status;
+}
+
+/* ---- Sums and failures of groups
+ * ----------------------------------------------------------------------------------------- */
+
+static enum sotto_status commit_group(struct task_host *t, uint32_t group, bool ok,
+                                      struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    uint32_t count = 0;
+    int64_t now = clock_wall_ms();
+    char path[IO_PATH_MAX];
+    const struct round_member *m = round_members(t->engine, &count);
+    TRY(store_begin(c->store, err));
+    for (uint32_t i = 0; i < count; i++) {
+        if (m[i].group != group)
+            continue;
+        sotto_Outcome outcome = ok && m[i].state == ROUND_CHECKED ? sotto_Outcome_OUTCOME_KEPT
+                                                                  : sotto_Outcome_OUTCOME_RETURNED;
+        if (m[i].state == ROUND_REJECTED)
+            outcome = sotto_Outcome_OUTCOME_KEPT;
+        if (ok && m[i].state == ROUND_CHECKED) {
+            TRY(store_member_set(c->store, t->row.id, t->round.round, m[i].serial, ROUND_CHECKED,
+                                 err));
+            t->round.counted++;
+        } else if (m[i].state == ROUND_STORED || m[i].state == ROUND_CHECKED) {
+            t->round.returned++;
+        }
+        TRY(store_outcome_set(c->store, m[i].serial, &t->round.terms_hash, outcome, now, err));
+        TRY(upload_path(c, &t->round.terms_hash, m[i].serial, false, path, sizeof path, err));
+        TRY(outbox_remove(c->outbox, path, false, err));
+        TRY(upload_path(c, &t->round.terms_hash, m[i].serial, true, path, sizeof path, err));
+        TRY(outbox_remove(c->outbox, path, false, err));
+    }
+    TRY(store_group_set(c->store, t->row.id, t->round.round, group,
+                        ok ? ROUND_GROUP_SUMMED : ROUND_GROUP_FAILED, err));
+    struct round_event e = {.kind = ROUND_EV_SUMMED,
+                            .now_ms = clock_mono_ms(),
+                            .round = t->round.round,
+                            .group = group,
+                            .ok = ok};
+    task_queue_event(t, &e);
+out:
+    return status;
+}
+
+static enum sotto_status sum_group(struct task_host *t, uint32_t group, struct sotto_error *err) {
+    enum sotto_status status;
+    char path[IO_PATH_MAX];
+    struct buf bytes;
+    struct group_host *g = &t->groups[group];
+    buf_init(&bytes, SIZE_MAX / 2);
+    if (g->pending) { /* an addition is still with a worker */
+        g->sum_due = true;
+        return SOTTO_OK;
+    }
+    g->sum_due = false;
+    accumulator_save(&g->sums.sums, &bytes);
+    if (bytes.status != SOTTO_OK)
+        TRY_FAIL(err, bytes.status, "the group's sums do not fit into memory");
+    TRY(round_sums_path(t, &t->round.terms_hash, group, path, sizeof path, err));
+    TRY(io_write_file(path, bytes.data, bytes.len, 0600, true, err));
+    TRY(commit_group(t, group, true, err));
+out:
+    buf_deinit(&bytes);
+    return status;
+}
+
+/* What is left on disk of a round whose groups have all ended: nobody can read its reports from
+ * here on. */
+static enum sotto_status erase_round(struct task_host *t, const struct wire_hash *terms, bool sums,
+                                     struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    char path[IO_PATH_MAX];
+    TRY(store_begin(c->store, err));
+    TRY(store_upload_clear(c->store, terms, err));
+    TRY(round_key_path(t, terms, path, sizeof path, err));
+    TRY(outbox_remove(c->outbox, path, true, err));
+    TRY(upload_dir(c, terms, path, sizeof path, err));
+    TRY(outbox_remove_tree(c->outbox, path, err));
+    for (uint32_t g = 0; sums && g < ROUND_GROUPS_MAX; g++) {
+        TRY(round_sums_path(t, terms, g, path, sizeof path, err));
+        if (io_exists(path))
+            TRY(outbox_remove(c->outbox, path, false, err));
+    }
+out:
+    return status;
+}
+
+/* An evaluation round ends with what the devices counted: no server step. */
+static enum sotto_status evaluated(struct task_host *t, struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    char text[160];
+    double loss = 0, correct = 0, seen = 0;
+    for (uint32_t g = 0; g < t->group_count; g++) {
+        if (!t->groups[g].ready)
+            continue;
+        loss += accumulator_scalar(&t->groups[g].sums.sums, CODEC_LOSS);
+        correct += accumulator_scalar(&t->groups[g].sums.sums, CODEC_CORRECT);
+        seen += accumulator_scalar(&t->groups[g].sums.sums, CODEC_SEEN);
+    }
+    t->round.state = STORE_ROUND_COMMITTED;
+    t->round.closed_ms = clock_wall_ms();
+    t->round.train_examples = (uint64_t)seen;
+    t->round.train_loss = seen > 0 ? loss / seen : NAN;
+    t->round.train_accuracy = seen > 0 ? correct / seen : NAN;
+    TRY(store_begin(c->store, err));
+    TRY(store_round_close(c->store, &t->round, err));
+    snprintf(
+        text, sizeof text,
+        "devices evaluated version %u: accuracy %.4f, loss %.4f on %.0f examples of %u devices",
+        t->round.base_version, t->round.train_accuracy, t->round.train_loss, seen,
+        t->round.counted);
+    TRY(task_event_log(t, "round.evaluate", t->round.round, text, err));
+    TRY(erase_round(t, &t->round.terms_hash, true, err));
+    struct round_event e = {
+        .kind = ROUND_EV_ADVANCED, .now_ms = clock_mono_ms(), .round = t->round.round, .ok = true};
+    task_queue_event(t, &e);
+    t->round_live = false;
+out:
+    return status;
+}
+
+static enum sotto_status advance_round(struct task_host *t, struct sotto_error *err) {
+    enum sotto_status status;
+    if (t->round.kind == ROUND_EVALUATE)
+        return evaluated(t, err);
+    TRY(store_begin(t->c->store, err));
+    TRY(store_round_state_set(t->c->store, t->row.id, t->round.round, STORE_ROUND_ADVANCING, err));
+    TRY(erase_round(t, &t->round.terms_hash, false, err));
+    TRY(work_advance(t, err));
+out:
+    return status;
+}
+
+static enum sotto_status fail_round(struct task_host *t, const char *reason,
+                                    struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    t->round.state = STORE_ROUND_FAILED;
+    t->round.closed_ms = clock_wall_ms();
+    snprintf(t->round.reason, sizeof t->round.reason, "%s", reason);
+    TRY(store_begin(c->store, err));
+    TRY(store_round_close(c->store, &t->round, err));
+    if (t->round.kind == ROUND_TRAIN)
+        t->row.train_rounds_done++;
+    TRY(store_task_progress(c->store, t->row.id, t->row.next_round, t->row.train_rounds_done, err));
+    TRY(task_event_log(t, "round.fail", t->round.round, reason, err));
+    TRY(erase_round(t, &t->round.terms_hash, true, err));
+    t->round_live = false;
+out:
+    return status;
+}
+
+static enum sotto_status store_member_state(struct task_host *t, const struct round_action *a,
+                                            struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    TRY(store_begin(c->store, err));
+    TRY(store_member_set(c->store, t->row.id, a->round, a->serial, (int)a->member_state, err));
+    if (a->member_state == ROUND_REJECTED) {
+        t->round.rejected++;
+        TRY(store_device_count_report(c->store, a->serial, true, err));
+        TRY(store_outcome_set(c->store, a->serial, &t->round.terms_hash, sotto_Outcome_OUTCOME_KEPT,
+                              clock_wall_ms(), err));
+    }
+    if (a->member_state == ROUND_DROPPED)
+        TRY(store_outcome_set(c->store, a->serial, &t->round.terms_hash,
+                              sotto_Outcome_OUTCOME_RETURNED, clock_wall_ms(), err));
+out:
+    return status;
+}
+
+static enum sotto_status finished(struct task_host *t, struct sotto_error *err) {
+    enum sotto_status status;
+    TRY(store_begin(t->c->store, err));
+    if (t->row.state == STORE_TASK_RUNNING || t->row.state == STORE_TASK_PAUSED) {
+        t->row.state = STORE_TASK_FINISHED;
+        TRY(store_task_state_set(t->c->store, t->row.id, t->row.state, err));
+    }
+    TRY(task_event_log(t, "task.finish", 0, "the task has made its rounds", err));
+out:
+    return status;
+}
+
+enum sotto_status round_action_do(struct task_host *t, const struct round_action *a,
+                                  struct reply_to *to, struct sotto_error *err) {
+    switch (a->kind) {
+    case ROUND_DO_OPEN:
+        return open_round(t, a->round, err);
+    case ROUND_DO_PLAN:
+        answer_plan(t, a, to);
+        return SOTTO_OK;
+    case ROUND_DO_COME_BACK:
+        answer_come_back(a, to);
+        return SOTTO_OK;
+    case ROUND_DO_ACCEPT:
+        return accept_report(t, a, to, err);
+    case ROUND_DO_REPEAT:
+        return answer_ack(t, a, to, &t->round.terms_hash, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN,
+                          err);
+    case ROUND_DO_RETURN:
+        return return_report(t, a, to, err);
+    case ROUND_DO_CONTINUE:
+    case ROUND_DO_ABORT:
+        return answer_heartbeat(t, a, to, err);
+    case ROUND_DO_STORE_MEMBER:
+        return store_member_state(t, a, err);
+    case ROUND_DO_SUM:
+        return sum_group(t, a->group, err);
+    case ROUND_DO_FAIL_GROUP:
+        return commit_group(t, a->group, false, err);
+    case ROUND_DO_ADVANCE:
+        return advance_round(t, err);
+    case ROUND_DO_FAIL:
+        return fail_round(t, a->text, err);
+    case ROUND_DO_FINISHED:
+        return finished(t, err);
+    case ROUND_DO_NOTE:
+        return task_event_log(t, "round.note", a->round, a->text, err);
+    }
+    return SOTTO_OK;
+}

@@ -1,0 +1,288 @@
+/* Uploads of reports: chunks into a file, resumed after a broken link, whole before the engine
+ * hears of them. */
+#include "daemon/daemon_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DISK_CHECK_MS 10000
+#define DISK_RESERVE  (64u << 20)
+
+enum sotto_status upload_dir(const struct coordinator *c, const struct wire_hash *terms, char *out,
+                             size_t cap, struct sotto_error *err) {
+    char hex[2 * WIRE_HASH + 1], dir[IO_PATH_MAX];
+    enum sotto_status status = io_join(dir, sizeof dir, c->state_dir, "uploads", err);
+    return status == SOTTO_OK
+               ? io_join(out, cap, dir, num_format_hex(hex, terms->b, WIRE_HASH), err)
+               : status;
+}
+
+enum sotto_status upload_path(const struct coordinator *c, const struct wire_hash *terms,
+                              uint64_t serial, bool part, char *out, size_t cap,
+                              struct sotto_error *err) {
+    char dir[IO_PATH_MAX], name[40];
+    enum sotto_status status = upload_dir(c, terms, dir, sizeof dir, err);
+    snprintf(name, sizeof name, "%llu%s", (unsigned long long)serial, part ? ".part" : ".report");
+    return status == SOTTO_OK ? io_join(out, cap, dir, name, err) : status;
+}
+
+static enum sotto_status ack(struct coordinator *c, const struct reply_to *to,
+                             const struct wire_hash *terms, enum sotto_status what,
+                             sotto_Outcome outcome, uint64_t come_back_ms, const char *reason,
+                             struct sotto_error *err) {
+    sotto_Envelope e = sotto_Envelope_init_zero;
+    e.version = WIRE_VERSION;
+    e.which_body = sotto_Envelope_report_ack_tag;
+    WIRE_SET_HASH(e.body.report_ack.terms_hash, terms);
+    e.body.report_ack.status = (uint32_t)what;
+    e.body.report_ack.outcome = outcome;
+    e.body.report_ack.come_back_ms = come_back_ms;
+    snprintf(e.body.report_ack.reason, sizeof e.body.report_ack.reason, "%s", reason);
+    return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
+}
+
+static enum sotto_status grant(struct coordinator *c, const struct reply_to *to,
+                               const struct wire_hash *terms, uint32_t index, uint32_t count,
+                               struct sotto_error *err) {
+    sotto_Envelope e = sotto_Envelope_init_zero;
+    e.version = WIRE_VERSION;
+    e.which_body = sotto_Envelope_report_grant_tag;
+    WIRE_SET_HASH(e.body.report_grant.terms_hash, terms);
+    e.body.report_grant.next_index = index;
+    e.body.report_grant.credit = count;
+    return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
+}
+
+static enum sotto_status refuse(struct coordinator *c, const struct reply_to *to,
+                                enum sotto_status what, uint64_t retry_ms, const char *text,
+                                struct sotto_error *err) {
+    sotto_Envelope e = sotto_Envelope_init_zero;
+    e.version = WIRE_VERSION;
+    e.which_body = sotto_Envelope_error_tag;
+    e.body.error.status = (uint32_t)what;
+    e.body.error.retry_ms = retry_ms;
+    snprintf(e.body.error.text, sizeof e.body.error.text, "%s", text);
+    c->rejected++;
+    return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
+}
+
+/* A report under terms that are not open (any more): the outcome, stored before it is said. */
+static enum sotto_status closed(struct coordinator *c, const struct reply_to *to,
+                                const struct wire_hash *terms, struct sotto_error *err) {
+    sotto_Outcome outcome;
+    enum sotto_status status = outcome_of(c, to->serial, terms, true, &outcome, err);
+    if (status != SOTTO_OK)
+        return status;
+    return ack(c, to, terms, outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK,
+               outcome, 0, "the round has ended", err);
+}
+
+static struct upload *find(struct task_host *t, uint64_t serial) {
+    for (uint32_t i = 0; i < t->upload_count; i++)
+        if (t->uploads[i].serial == serial)
+            return &t->uploads[i];
+    return NULL;
+}
+
+static bool disk_is_full(struct coordinator *c, uint64_t bytes) {
+    uint64_t now = clock_mono_ms();
+    if (now - c->disk_checked_ms > DISK_CHECK_MS || c->disk_checked_ms == 0) {
+        c->disk_used = io_free_bytes(c->state_dir);
+        c->disk_checked_ms = now;
+    }
+    return c->disk_used != UINT64_MAX && c->disk_used < bytes + DISK_RESERVE;
+}
+
+/* The upload's state, made from the announcement; an interrupted one goes on behind its whole
+ * chunks. */
+static enum sotto_status begin(struct task_host *t, const struct reply_to *to,
+                               const sotto_ReportOpen *in, struct upload **out,
+                               struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    char dir[IO_PATH_MAX], path[IO_PATH_MAX];
+    struct store_upload announced = {.bytes = in->bytes}, held;
+    WIRE_GET_HASH(in->hash, &announced.hash);
+    status = store_upload_get(c->store, &t->round.terms_hash, to->serial, &held, NULL);
+    if (status == SOTTO_NOT_FOUND) {
+        TRY(store_begin(c->store, err));
+        TRY(store_upload_set(c->store, &t->round.terms_hash, to->serial, &announced, err));
+        held = announced;
+    }
+    if (held.bytes != announced.bytes || !wire_hash_equal(&held.hash, &announced.hash)) {
+        *out = NULL;
+        return refuse(c, to, SOTTO_INVALID, 0,
+                      "another report was announced under these terms; the first one holds", err);
+    }
+    TRY(upload_dir(c, &t->round.terms_hash, dir, sizeof dir, err));
+    TRY(io_mkdir_p(dir, 0700, err));
+    TRY(upload_path(c, &t->round.terms_hash, to->serial, true, path, sizeof path, err));
+    int64_t have = io_file_size(path);
+    uint64_t chunks = have > 0 ? (uint64_t)have / CHUNK_BYTES : 0;
+    if (chunks >= chunk_count(held.bytes))
+        chunks = chunk_count(held.bytes) - 1;
+    struct upload *u = find(t, to->serial);
+    if (!u) {
+        struct upload *grown = mem_resize(t->uploads, t->upload_count + 1, sizeof *grown);
+        if (!grown)
+            TRY_FAIL(err, SOTTO_NOMEM, "uploads: out of memory");
+        t->uploads = grown;
+        u = &t->uploads[t->upload_count++];
+    }
+    u->serial = to->serial;
+    status = chunk_receiver_init(&u->receiver, held.bytes, t->report_bytes_max, &held.hash,
+                                 (uint32_t)chunks, DAEMON_UPLOAD_CREDIT, err);
+    *out = u;
+out:
+    return status;
+}
+
+enum sotto_status upload_open(struct coordinator *c, const struct reply_to *to,
+                              const sotto_ReportOpen *in, struct sotto_error *err) {
+    struct wire_hash terms;
+    enum sotto_status status;
+    WIRE_GET_HASH(in->terms_hash, &terms);
+    struct task_host *t = task_by_terms(c, &terms);
+    const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
+    if (!m || m->state == ROUND_DECLINED)
+        return closed(c, to, &terms, err);
+    if (m->state == ROUND_STORED || m->state == ROUND_CHECKED || m->state == ROUND_REJECTED)
+        return ack(c, to, &terms, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN, t->settings.pace_ms, "",
+                   err);
+    if (in->bytes == 0 || in->bytes > t->report_bytes_max)
+        return refuse(c, to, SOTTO_LIMIT, 0, "the report is larger than the terms allow", err);
+    if (disk_is_full(c, in->bytes))
+        return refuse(c, to, SOTTO_FULL, 60000,
+                      "the coordinator's disk is full; keep the report and try later", err);
+    struct upload *u = NULL;
+    status = begin(t, to, in, &u, err);
+    if (status != SOTTO_OK || !u)
+        return status;
+    uint32_t index = 0, count = 0;
+    (void)chunk_receiver_grant(&u->receiver, &index, &count);
+    return grant(c, to, &terms, index, count, err);
+}
+
+static enum sotto_status write_chunk(const char *path, uint32_t index, struct view payload,
+                                     struct sotto_error *err) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return SOTTO_FAIL_SYS(err, SOTTO_IO, "%s: cannot be written", path);
+    ssize_t put = pwrite(fd, payload.p, payload.n, (off_t)index * CHUNK_BYTES);
+    enum sotto_status status = SOTTO_OK;
+    if (put != (ssize_t)payload.n)
+        status = SOTTO_FAIL_SYS(err, SOTTO_FULL, "%s: cannot be written", path);
+    if (close(fd) != 0 && status == SOTTO_OK)
+        status = SOTTO_FAIL_SYS(err, SOTTO_IO, "%s: cannot be written", path);
+    return status;
+}
+
+/* Hash of the whole file, which is then durable under its final name. False: not the announced
+ * bytes. */
+static enum sotto_status complete(struct task_host *t, const struct upload *u, bool *good,
+                                  struct sotto_error *err) {
+    enum sotto_status status;
+    char part[IO_PATH_MAX], whole[IO_PATH_MAX], dir[IO_PATH_MAX];
+    uint8_t *chunk = mem_alloc(CHUNK_BYTES);
+    struct wire_hasher *hasher = wire_hasher_new(WIRE_LABEL_REPORT);
+    int fd = -1;
+    *good = false;
+    if (!chunk || !hasher)
+        TRY_FAIL(err, SOTTO_NOMEM, "upload: out of memory");
+    TRY(upload_path(t->c, &t->round.terms_hash, u->serial, true, part, sizeof part, err));
+    TRY(upload_path(t->c, &t->round.terms_hash, u->serial, false, whole, sizeof whole, err));
+    TRY(upload_dir(t->c, &t->round.terms_hash, dir, sizeof dir, err));
+    fd = open(part, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        TRY_FAIL(err, SOTTO_IO, "%s: vanished", part);
+    if (ftruncate(fd, (off_t)u->receiver.bytes) != 0)
+        TRY_FAIL(err, SOTTO_IO, "%s: cannot be cut to size", part);
+    ssize_t got;
+    while ((got = read(fd, chunk, CHUNK_BYTES)) > 0)
+        wire_hasher_add(hasher, view_of(chunk, (size_t)got));
+    struct wire_hash hash = wire_hasher_finish(hasher);
+    hasher = NULL;
+    *good = wire_hash_equal(&hash, &u->receiver.hash);
+    if (!*good) {
+        TRY(io_remove(part, err));
+        goto out;
+    }
+    if (fsync(fd) != 0 || rename(part, whole) != 0)
+        TRY_FAIL(err, SOTTO_IO, "%s: cannot be made durable", part);
+    TRY(io_fsync_dir(dir, err));
+out:
+    if (hasher)
+        (void)wire_hasher_finish(hasher);
+    if (fd >= 0)
+        close(fd);
+    mem_free(chunk);
+    return status;
+}
+
+static enum sotto_status finish(struct task_host *t, struct upload *u, struct reply_to *to,
+                                struct sotto_error *err) {
+    bool good;
+    enum sotto_status status = complete(t, u, &good, err);
+    if (status != SOTTO_OK)
+        return status;
+    if (!good) {
+        LOG(LOG_WARN, "report.wrong_hash", LU("serial", u->serial), LU("bytes", u->receiver.bytes));
+        u->receiver.next = u->receiver.granted = 0;
+        return refuse(t->c, to, SOTTO_CORRUPT, 1000,
+                      "the report's bytes do not have the announced hash; send it again", err);
+    }
+    uint64_t serial = u->serial;
+    *u = t->uploads[--t->upload_count];
+    struct round_event e = {.kind = ROUND_EV_REPORT,
+                            .now_ms = clock_mono_ms(),
+                            .serial = serial,
+                            .round = t->round.round};
+    return task_event(t, &e, to, err);
+}
+
+enum sotto_status upload_chunk(struct coordinator *c, const struct reply_to *to,
+                               const sotto_ReportChunk *in, struct view payload,
+                               struct sotto_error *err) {
+    struct wire_hash terms;
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    char path[IO_PATH_MAX];
+    WIRE_GET_HASH(in->terms_hash, &terms);
+    struct task_host *t = task_by_terms(c, &terms);
+    const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
+    struct upload *u = m ? find(t, to->serial) : NULL;
+    if (!u) {
+        if (m &&
+            (m->state == ROUND_STORED || m->state == ROUND_CHECKED || m->state == ROUND_REJECTED))
+            return ack(c, to, &terms, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN, t->settings.pace_ms, "",
+                       err);
+        return m ? refuse(c, to, SOTTO_STATE, 0, "announce the report first", err)
+                 : closed(c, to, &terms, err);
+    }
+    enum sotto_status status = chunk_receiver_accept(&u->receiver, in->index, payload.n, &why);
+    if (status == SOTTO_EXISTS)
+        return SOTTO_OK;
+    if (status != SOTTO_OK)
+        return refuse(c, to, SOTTO_INVALID, 0, why.message, err);
+    status = upload_path(c, &terms, to->serial, true, path, sizeof path, err);
+    if (status == SOTTO_OK)
+        status = write_chunk(path, in->index, payload, &why);
+    if (status == SOTTO_FULL) { /* the disk filled up meanwhile: the device keeps its report */
+        u->receiver.next = in->index;
+        c->disk_checked_ms = 0;
+        return refuse(c, to, SOTTO_FULL, 60000,
+                      "the coordinator's disk is full; keep the report and try later", err);
+    }
+    if (status != SOTTO_OK)
+        return SOTTO_FAIL(err, status, "%s", why.message);
+    struct reply_to answer = *to;
+    answer.terms = &terms;
+    if (chunk_receiver_done(&u->receiver))
+        return finish(t, u, &answer, err);
+    uint32_t index, count;
+    if (chunk_receiver_grant(&u->receiver, &index, &count))
+        return grant(c, to, &terms, index, count, err);
+    return SOTTO_OK;
+}
