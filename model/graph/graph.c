@@ -199,22 +199,15 @@ uint32_t graph_input_count(const struct graph *g) {
 }
 
 enum sotto_status graph_copy(struct graph *dst, const struct graph *src, struct sotto_error *err) {
-    struct graph copy;
-    graph_init(&copy);
-    for (uint32_t i = 0; i < src->node_count; i++) {
-        enum sotto_status status = graph_add(&copy, &src->nodes[i], NULL, err);
-        if (status != SOTTO_OK) {
-            graph_deinit(&copy);
-            return status;
-        }
-    }
-    enum sotto_status status = src->finished ? graph_finish(&copy, err) : SOTTO_OK;
-    if (status != SOTTO_OK) {
-        graph_deinit(&copy);
-        return status;
-    }
-    *dst = copy;
-    return SOTTO_OK;
+    enum sotto_status status = SOTTO_OK;
+    graph_init(dst);
+    for (uint32_t i = 0; i < src->node_count && status == SOTTO_OK; i++)
+        status = graph_add(dst, &src->nodes[i], NULL, err);
+    if (status == SOTTO_OK && src->finished)
+        status = graph_finish(dst, err);
+    if (status != SOTTO_OK)
+        graph_deinit(dst);
+    return status;
 }
 
 static void describe_shape(const struct graph_node *n, char *out, size_t cap) {

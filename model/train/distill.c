@@ -23,28 +23,19 @@ static enum sotto_status check_config(const struct distill_config *c, uint32_t t
     return SOTTO_OK;
 }
 
-/* targets = mean over the teachers of softmax(logits / temperature); one teacher at a time through
- * one program. */
+/* targets (zeros) += mean over the teachers of softmax(logits / temperature); one teacher at a time
+ * through one program. */
 static enum sotto_status mean_targets(const struct graph *g, const struct distill_config *config,
                                       const float *const *teachers, uint32_t teacher_count,
                                       const struct examples *pool,
                                       const struct kern_backend *backend, float *targets,
                                       struct sotto_error *err) {
-    enum sotto_status status;
-    size_t n = (size_t)pool->count * graph_classes(g);
     struct evaluator *e = NULL;
-    float *one = mem_array(n, sizeof *one);
-    if (!one)
-        TRY_FAIL(err, SOTTO_NOMEM, "predictions on %u examples", pool->count);
-    TRY(evaluator_new(g, DISTILL_EVAL_BATCH, backend, &e, err));
-    for (uint32_t k = 0; k < teacher_count; k++) {
-        TRY(evaluator_predict(e, teachers[k], pool, config->temperature, one, err));
-        vec_add_f32(targets, targets, one, n);
-    }
-    vec_scale_f32(targets, n, 1.0f / (float)teacher_count);
-out:
+    struct train_soften how = {config->temperature, 1.0f / (float)teacher_count};
+    enum sotto_status status = evaluator_new(g, DISTILL_EVAL_BATCH, backend, &e, err);
+    for (uint32_t k = 0; k < teacher_count && status == SOTTO_OK; k++)
+        status = train_run_batches(e, teachers[k], pool, &how, targets, err);
     evaluator_free(e);
-    mem_free(one);
     return status;
 }
 

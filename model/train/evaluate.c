@@ -115,40 +115,47 @@ void evaluator_free(struct evaluator *e) {
     mem_free(e);
 }
 
-/* p = softmax(logits / temperature), in double and shifted by the maximum. */
-static void soften(const float *logits, uint32_t classes, float temperature, float *p) {
-    double top = -HUGE_VAL, sum = 0;
+/* Adds weight * softmax(logits / temperature) to p; in double and shifted by the maximum. */
+static void soften(const float *logits, uint32_t classes, const struct train_soften *how,
+                   float *p) {
+    double top = -HUGE_VAL, sum = 0, t = (double)how->temperature;
     for (uint32_t k = 0; k < classes; k++)
         if ((double)logits[k] > top)
             top = (double)logits[k];
     for (uint32_t k = 0; k < classes; k++)
-        sum += exp(((double)logits[k] - top) / (double)temperature);
+        sum += exp(((double)logits[k] - top) / t);
     for (uint32_t k = 0; k < classes; k++)
-        p[k] = (float)(exp(((double)logits[k] - top) / (double)temperature) / sum);
+        p[k] += (float)((double)how->weight * exp(((double)logits[k] - top) / t) / sum);
 }
 
-/* Runs all batches; probabilities go to out when it is not NULL. */
-static enum sotto_status run_batches(struct evaluator *e, const float *params,
-                                     const struct examples *examples, float temperature, float *out,
-                                     struct sotto_error *err) {
+/* The part of e from position at on. */
+static struct examples tail_of(const struct examples *e, uint32_t at) {
+    struct examples part = *e;
+    part.count -= at;
+    if (part.index) {
+        part.index += at;
+        return part;
+    }
+    part.x = (const uint8_t *)part.x + data_schema_example_bytes(part.schema) * at;
+    part.labels = part.labels ? part.labels + at : NULL;
+    return part;
+}
+
+enum sotto_status train_run_batches(struct evaluator *e, const float *params,
+                                    const struct examples *examples, const struct train_soften *how,
+                                    float *out, struct sotto_error *err) {
     enum sotto_status status = train_check_examples(e->input_count, e->classes, examples, err);
     if (status != SOTTO_OK)
         return status;
     kern_exec_load_params(e->engine.exec, params);
     kern_exec_clear_metrics(e->engine.exec);
     for (uint32_t at = 0; at < examples->count && status == SOTTO_OK; at += e->batch) {
-        struct examples part = *examples;
-        uint32_t rows = examples->count - at < e->batch ? examples->count - at : e->batch;
-        if (part.index)
-            part.index += at;
-        else {
-            part.x = (const uint8_t *)part.x + data_schema_example_bytes(part.schema) * at;
-            part.labels = part.labels ? part.labels + at : NULL;
-        }
+        struct examples part = tail_of(examples, at);
+        uint32_t rows = part.count < e->batch ? part.count : e->batch;
         train_gather(&part, NULL, rows, e->batch, e->x, e->labels);
         status = kern_exec_run(e->engine.exec, &(struct kern_step){.rows = rows}, err);
         for (uint32_t r = 0; out && r < rows; r++)
-            soften(e->logits + (size_t)r * e->classes, e->classes, temperature,
+            soften(e->logits + (size_t)r * e->classes, e->classes, how,
                    out + (size_t)(at + r) * e->classes);
     }
     return status;
@@ -158,7 +165,7 @@ enum sotto_status evaluator_run(struct evaluator *e, const float *params,
                                 const struct examples *examples, struct train_metrics *out,
                                 struct sotto_error *err) {
     double m[KERN_METRIC_COUNT];
-    enum sotto_status status = run_batches(e, params, examples, 1.0f, NULL, err);
+    enum sotto_status status = train_run_batches(e, params, examples, NULL, NULL, err);
     if (status != SOTTO_OK)
         return status;
     kern_exec_metrics(e->engine.exec, m);
@@ -175,5 +182,7 @@ enum sotto_status evaluator_predict(struct evaluator *e, const float *params,
     if (!(temperature > 0.0f && temperature <= 1000.0f))
         return SOTTO_FAIL(err, SOTTO_INVALID, "temperature %g, allowed are above 0 up to 1000",
                           (double)temperature);
-    return run_batches(e, params, examples, temperature, out, err);
+    memset(out, 0, (size_t)examples->count * e->classes * sizeof *out);
+    return train_run_batches(e, params, examples, &(struct train_soften){temperature, 1.0f}, out,
+                             err);
 }

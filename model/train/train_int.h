@@ -16,6 +16,15 @@ enum sotto_status train_check_examples(uint32_t input_count, uint32_t classes,
 void train_gather(const struct examples *examples, const uint32_t *order, uint32_t rows,
                   uint32_t batch, float *x, int32_t *labels);
 
+/* Runs the evaluator over all examples; metrics are then in its exec. With out, weight *
+ * softmax(logits / temperature) is added to its count * classes values. */
+struct train_soften {
+    float temperature, weight;
+};
+enum sotto_status train_run_batches(struct evaluator *e, const float *params,
+                                    const struct examples *examples, const struct train_soften *how,
+                                    float *out, struct sotto_error *err);
+
 /* A compiled program and its exec, freed together. */
 struct train_engine {
     struct kern_program *program;

@@ -130,6 +130,7 @@ enum sotto_status trainer_begin(struct trainer *t, const float *params,
                                 const struct examples *examples, const struct train_stream *stream,
                                 struct sotto_error *err) {
     enum sotto_status status;
+    t->step = t->steps_total = 0; /* nothing to advance after a refusal */
     TRY(train_check_examples(t->input_count, t->classes, examples, err));
     if (!examples->labels)
         TRY_FAIL(err, SOTTO_INVALID, "training needs labels");
@@ -158,7 +159,6 @@ enum sotto_status trainer_begin(struct trainer *t, const float *params,
     if (total > UINT32_MAX)
         TRY_FAIL(err, SOTTO_LIMIT, "training takes more than %u steps", UINT32_MAX);
     t->steps_total = (uint32_t)total;
-    t->step = 0;
     t->metrics = (struct train_metrics){0};
     shuffle_epoch(t);
     kern_exec_load_params(t->engine.exec, params);
@@ -223,6 +223,7 @@ void trainer_finish(struct trainer *t, float *params, struct train_metrics *metr
     if (metrics)
         *metrics = t->metrics;
     t->examples = (struct examples){0};
+    t->steps_total = t->step;
 }
 
 static uint64_t f64_bits(double v) {

@@ -14,12 +14,14 @@ struct run {
     struct kern_exec *exec;
 };
 
+static const char *backend = "ref"; /* tests set another */
+
 static struct run run_new(const struct graph *g, const struct graph_options *o) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct run r;
     ASSERT_OK(graph_compile_program(g, o, &r.program, &err));
     ASSERT_OK(kern_program_check(r.program, &err));
-    ASSERT_OK(kern_exec_new(r.program, kern_backend_find("ref"), &r.exec, &err));
+    ASSERT_OK(kern_exec_new(r.program, kern_backend_find(backend), &r.exec, &err));
     return r;
 }
 static void run_free(struct run *r) {
@@ -246,12 +248,11 @@ static void build_case(const struct layer_case *k, struct graph *g) {
 }
 
 static void test_layer_kinds(void **state) {
-    (void)state;
+    backend = *state;
     struct rng rng;
     rng_init(&rng, test_seed(), 1, 0, RNG_GENERATE);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct graph g;
-        print_message("%s\n", cases[i].name);
         build_case(&cases[i], &g);
         check_graph(&g, &rng);
         graph_deinit(&g);
@@ -259,7 +260,7 @@ static void test_layer_kinds(void **state) {
 }
 
 static void test_random_graphs(void **state) {
-    (void)state;
+    backend = *state;
     struct rng rng;
     rng_init(&rng, test_seed(), 2, 0, RNG_GENERATE);
     for (int i = 0; i < 60; i++) {
@@ -358,11 +359,14 @@ static void test_update_rules(void **state) {
 }
 
 int main(void) {
+    static char ref[] = "ref", cpu[] = "cpu";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layer_kinds),
-        cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test_prestate(test_layer_kinds, ref),
+        cmocka_unit_test_prestate(test_random_graphs, ref),
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_update_rules),
+        cmocka_unit_test_prestate(test_layer_kinds, cpu),
+        cmocka_unit_test_prestate(test_random_graphs, cpu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

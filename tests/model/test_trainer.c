@@ -245,6 +245,17 @@ static void test_prox(void **state) {
     (void)train(&g, &rule, &e, &stream_a, w, 0, b);
     for (uint32_t i = 0; i < n; i++)
         assert_true(fabsf(a[i] - b[i]) < 1e-6f);
+    /* The general rule (gradients, clipping, SGD with a vanishing pull) and the fused update agree
+     * over whole epochs. */
+    rule = (struct train_rule){.epochs = 2, .batch = 10, .lr = 0.1f, .weight_decay = 0.01f};
+    (void)train(&g, &rule, &e, &stream_a, w, 0, a);
+    for (int k = 0; k < 2; k++) {
+        rule.prox_mu = 1e-30f;
+        rule.clip_norm = k ? 1e9f : 0.0f;
+        (void)train(&g, &rule, &e, &stream_a, w, 0, b);
+        for (uint32_t i = 0; i < n; i++)
+            assert_true(fabsf(a[i] - b[i]) < 1e-5f);
+    }
     double far[2] = {0, 0};
     for (int k = 0; k < 2; k++) {
         rule =

@@ -33,7 +33,7 @@ struct graph_node {
     enum graph_padding padding;
     bool bias;
     enum kern_act act;
-    float slope, rate; /* leaky ReLU, dropout */
+    float slope, rate; /* leaky ReLU (0 < slope <= 1), dropout */
     uint32_t rank;     /* output shape without the batch: inferred (for INPUT and RESHAPE given) */
     uint32_t dims[3];
     uint32_t weight_segment, bias_segment; /* into graph.layout, or KERN_NONE */
@@ -52,13 +52,15 @@ void graph_deinit(struct graph *g);
  * made from the kind and a number ("conv1"). */
 enum sotto_status graph_input(struct graph *g, uint32_t rank, const uint32_t *dims, uint32_t *node,
                               struct sotto_error *err);
-/* Adds a node described by every field but rank, dims (unless RESHAPE) and segments. */
+/* Adds a node described by every field but rank, dims (unless RESHAPE) and segments. Left zero: kernel_w is kernel_h, a stride
+ * is 1 (of a pool: its kernel), groups is 1; an empty name is made from the kind. */
 enum sotto_status graph_add(struct graph *g, const struct graph_node *spec, uint32_t *node,
                             struct sotto_error *err);
 /* Checks that it is one connected graph with a [classes] output, and fixes the layout. No more nodes afterwards. */
 enum sotto_status graph_finish(struct graph *g, struct sotto_error *err);
 uint32_t graph_classes(const struct graph *g);
 uint32_t graph_input_count(const struct graph *g); /* values of one example */
+/* dst is overwritten (deinit it before if it holds something), and empty after an error; so is g of graph_decode. */
 enum sotto_status graph_copy(struct graph *dst, const struct graph *src, struct sotto_error *err);
 /* Canonical bytes. Decode checks everything and returns a finished graph. */
 void graph_encode(const struct graph *g, struct buf *out);
