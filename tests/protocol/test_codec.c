@@ -19,7 +19,7 @@ static void assert_sums_are(const struct codec_case *c, const struct accumulator
                                                                  c->spec.pipeline.fraction_bits));
     for (int i = 0; i < CODEC_SCALARS; i++)
         assert_true(fabs(accumulator_scalar(a, (enum codec_scalar)i) - c->in.scalars[i]) <=
-                    0x1p-20);
+                    0x1p-16);
 }
 
 /* Exactly k coordinates of a weight segment may differ from zero, and they are the largest. */

@@ -43,7 +43,7 @@ enum codec_scalar {
  * CODEC_ACCEPT_MAX_LIMIT updates fit an int64. */
 #define CODEC_LOSS_MAX         1e8
 #define CODEC_COUNT_MAX        (1u << 31)
-#define CODEC_ACCEPT_MAX_LIMIT (1u << 16)
+#define CODEC_ACCEPT_MAX_LIMIT (1u << 20)
 #define CODEC_FIXED_MAX        (1ull << 50) /* of a coordinate in fixed point: exact in a double */
 
 struct codec_section {
@@ -113,8 +113,8 @@ const double *codec_head_scalars(const struct codec_head *h);
 struct codec_check;
 struct codec_check *codec_check_new(const struct codec_spec *spec) SOTTO_NODISCARD;
 void codec_check_free(struct codec_check *c);
-/* Parts in order 1, 2, ... (STATE otherwise); CORRUPT (form) or LIMIT (norm, coordinate) says which
- * part, byte and why. */
+/* Parts in order 1, 2, ... (STATE past the last); CORRUPT (form) or LIMIT (norm, coordinate) says
+ * which part, byte and why. After an error this check is over: only free it. */
 enum sotto_status codec_check_part(const struct codec_spec *spec, const struct codec_head *head,
                                    struct codec_check *c, struct view part,
                                    struct sotto_error *err);
@@ -128,7 +128,7 @@ struct accumulator {
     uint32_t section_count;
     uint32_t counts[CODEC_SECTIONS_MAX];
     int64_t *sums[CODEC_SECTIONS_MAX];
-    int64_t scalars[CODEC_SCALARS]; /* loss with 20 fraction bits */
+    int64_t scalars[CODEC_SCALARS]; /* loss with 16 fraction bits */
     uint32_t updates;
     uint32_t accept_max;    /* of the spec: no more updates than that */
     uint32_t fraction_bits; /* of the spec */
