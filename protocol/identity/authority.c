@@ -94,7 +94,7 @@ static void put_head(struct buf *b, enum kind kind, const uint8_t *salt) {
 enum sotto_status id_authority_create(const char *path, const struct id_lock *lock,
                                       struct id_keys *out, struct sotto_error *err) {
     enum sotto_status status;
-    enum kind kind;
+    enum kind kind = BY_KEY_FILE;
     struct buf b;
     uint8_t key[ID_KEY] = {0}, seed[SEED_BYTES], salt[SALT_BYTES] = {0}, nonce[NONCE_BYTES];
     memset(out, 0, sizeof *out);
@@ -159,7 +159,7 @@ static enum sotto_status read_sealed(const char *path, const struct buf *b, stru
 enum sotto_status id_authority_open(const char *path, const struct id_lock *lock,
                                     struct id_keys *out, struct sotto_error *err) {
     enum sotto_status status;
-    enum kind kind;
+    enum kind kind = BY_KEY_FILE;
     struct buf b;
     struct sealed_seed s = {0};
     uint8_t key[ID_KEY] = {0}, seed[SEED_BYTES] = {0};

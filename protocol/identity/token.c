@@ -23,7 +23,7 @@ void id_ticket_encode(const struct id_ticket *t, uint8_t out[ID_TICKET_BYTES]) {
         *p++ = (uint8_t)(numbers[i / 8] >> (8 * (i % 8)));
     memcpy(p, t->e_key, ID_KEY);
     memcpy(p + ID_KEY, t->curve_key, ID_KEY);
-    memcpy(p + 2 * ID_KEY, t->authority_sig, ID_SIG);
+    memcpy(p + (size_t)2 * ID_KEY, t->authority_sig, ID_SIG);
 }
 
 enum sotto_status id_ticket_decode(struct view bytes, const uint8_t *pinned_authority,
@@ -228,7 +228,7 @@ void id_cert_encode(const struct id_cert *c, uint8_t out[ID_CERT_BYTES]) {
     id_ticket_encode(&c->ticket, out);
     memcpy(out + ID_TICKET_BYTES, c->device_key, ID_KEY);
     memcpy(out + ID_TICKET_BYTES + ID_KEY, c->device_curve, ID_KEY);
-    memcpy(out + ID_TICKET_BYTES + 2 * ID_KEY, c->e_sig, ID_SIG);
+    memcpy(out + ID_TICKET_BYTES + (size_t)2 * ID_KEY, c->e_sig, ID_SIG);
 }
 
 enum sotto_status id_cert_decode(struct view bytes, const uint8_t *pinned_authority,
@@ -241,7 +241,7 @@ enum sotto_status id_cert_decode(struct view bytes, const uint8_t *pinned_author
     TRY(id_ticket_decode(view_of(bytes.p, ID_TICKET_BYTES), pinned_authority, &out->ticket, err));
     memcpy(out->device_key, bytes.p + ID_TICKET_BYTES, ID_KEY);
     memcpy(out->device_curve, bytes.p + ID_TICKET_BYTES + ID_KEY, ID_KEY);
-    memcpy(out->e_sig, bytes.p + ID_TICKET_BYTES + 2 * ID_KEY, ID_SIG);
+    memcpy(out->e_sig, bytes.p + ID_TICKET_BYTES + (size_t)2 * ID_KEY, ID_SIG);
     put_device(out, body);
     TRY(id_verify(out->ticket.e_key, LABEL_DEVICE, view_of(body, sizeof body), out->e_sig, err));
 out:

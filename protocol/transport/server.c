@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define ID_BYTES          5u /* of a routing id that libzmq made itself: 0, then a counter */
-#define USER_ID_CHARS     (2 * ID_KEY)
+#define ID_BYTES          5u  /* of a routing id that libzmq made itself: 0, then a counter */
+#define USER_ID_CHARS     64u /* hex of ID_KEY bytes */
 #define FD_RESERVE        64u
 #define BACKLOG           4096
 #define SELF_TEST_MS      10000

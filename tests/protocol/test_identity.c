@@ -268,8 +268,13 @@ static void certificate(void **state) {
     ASSERT_OK(id_cert_decode(view_of(bytes, sizeof bytes), NULL, &back, &err));
     ASSERT_FAILS(id_cert_decode(view_of(bytes, sizeof bytes), other.public_key, &back, &err),
                  SOTTO_DENIED, "another fleet");
+    /* A token can make two certificates; the coordinator tells them apart by their keys. */
+    id_cert_make(&t, other.public_key, curve.public_key, &back);
+    id_cert_encode(&back, bytes);
+    ASSERT_OK(id_cert_decode(view_of(bytes, sizeof bytes), authority.public_key, &back, &err));
+    assert_int_equal(back.ticket.serial, c.ticket.serial);
+    assert_memory_not_equal(back.device_key, c.device_key, ID_KEY);
     /* Keys that E did not sign, and a ticket that is not E's. */
-    memcpy(back.device_key, other.public_key, ID_KEY);
     id_cert_encode(&c, bytes);
     memcpy(bytes + ID_TICKET_BYTES, other.public_key, ID_KEY);
     ASSERT_FAILS(id_cert_decode(view_of(bytes, sizeof bytes), NULL, &back, &err), SOTTO_DENIED,

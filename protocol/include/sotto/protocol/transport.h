@@ -6,7 +6,7 @@
 
 #include "sotto/protocol/identity.h"
 
-#define TRANSPORT_PAYLOAD_MAX (300u * 1024u)
+#define TRANSPORT_PAYLOAD_MAX 307200u /* 300 KiB: a chunk and its frame, or a document */
 #define TRANSPORT_ADDRESS_MAX 256
 
 enum transport_role { TRANSPORT_DEVICE = 1, TRANSPORT_ENROLL = 2 };
