@@ -11,7 +11,7 @@
     512u /* values decoded at a time; a multiple of 8, so that packed chunks start at a byte */
 #define CODEC_RICE_MAX   16u  /* a gap is below 2^16 */
 #define CODEC_NORM_SLACK 1e-3 /* of the coordinator's norm check */
-#define CODEC_LOSS_BITS 16u
+#define CODEC_LOSS_BITS  16u
 
 /* A decoded head. scales has one entry per segment of all sections (unused where values are fp32).
  */
