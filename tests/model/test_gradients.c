@@ -222,6 +222,21 @@ static const struct layer_case {
     {"residual from the input",
      {CONV(4, .kernel_h = 3, .padding = GRAPH_SAME), {.op = GRAPH_ADD}, ACT(KERN_ACT_TANH)},
      0},
+    {"two shortcuts",
+     {CONV(4, .kernel_h = 3, .padding = GRAPH_SAME),
+      CONV(4, .kernel_h = 3, .padding = GRAPH_SAME),
+      {.op = GRAPH_ADD},
+      {.op = GRAPH_ADD},
+      ACT(KERN_ACT_TANH)},
+     1},
+    {"act after act",
+     {CONV(3, .kernel_h = 3),
+      ACT(KERN_ACT_TANH),
+      ACT(KERN_ACT_SIGMOID),
+      ACT(KERN_ACT_LEAKY_RELU),
+      {.op = GRAPH_DROPOUT, .rate = 0.2f},
+      ACT(KERN_ACT_TANH)},
+     0},
     {"doubled",
      {CONV(4, .kernel_h = 3, .padding = GRAPH_SAME), {.op = GRAPH_ADD}, ACT(KERN_ACT_TANH)},
      1},
@@ -263,7 +278,7 @@ static void test_random_graphs(void **state) {
     backend = *state;
     struct rng rng;
     rng_init(&rng, test_seed(), 2, 0, RNG_GENERATE);
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 100; i++) {
         struct graph g;
         oracle_random_graph(&rng, &g);
         check_graph(&g, &rng);
