@@ -409,7 +409,9 @@ enum sotto_status coordinator_run_once(struct coordinator *c, int timeout_ms,
     enum sotto_status status;
     uint64_t ready = 0, drained;
     int fds[2] = {c->wake_fd, c->control_fd};
-    TRY(transport_wait(c->servers, c->server_count, fds, 2, wait_ms(c, timeout_ms), &ready, err));
+    status = transport_wait(c->servers, c->server_count, fds, 2, wait_ms(c, timeout_ms), &ready, err);
+    if (status != SOTTO_OK && status != SOTTO_TIMEOUT)
+        goto out;
     for (uint32_t i = 0; i < c->server_count; i++)
         if (ready & (1ull << i))
             TRY(receive(c, i, err));

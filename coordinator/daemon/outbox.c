@@ -70,9 +70,16 @@ enum sotto_status outbox_send(struct outbox *o, const struct reply_to *to,
                               struct sotto_error *err) {
     if (!to || !to->server)
         return SOTTO_OK;
-    enum sotto_status status = wire_encode(message, &o->scratch, err);
-    if (status != SOTTO_OK)
-        return status;
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    enum sotto_status status = wire_encode(message, &o->scratch, &why);
+    if (status == SOTTO_NOMEM)
+        return SOTTO_FAIL(err, status, "%s", why.message);
+    if (status != SOTTO_OK) { /* our own bug in one answer: the device asks again, the others must
+                                 not suffer */
+        LOG(LOG_ERROR, "device.answer", LS("message", wire_name(message)),
+            LS("reason", why.message));
+        return SOTTO_OK;
+    }
     struct outbox_item *item = append(o, OUTBOX_SEND, buf_view(&o->scratch), payload, err);
     if (!item)
         return SOTTO_NOMEM;
