@@ -78,19 +78,17 @@ static enum sotto_status unknown_flag(const struct cli *cli, const char *arg,
     char best[64] = "", shown[80], word[64];
     size_t distance = SIZE_MAX;
     const size_t n = strcspn(arg, "=");
+    const size_t dashes = strspn(arg, "-");
     sotto_escape(shown, sizeof shown, arg, n);
     (void)snprintf(word, sizeof word, "%.*s", (int)(n < 63 ? n : 63), arg);
     const struct cli_flag *const tables[] = {cli->command != NULL ? cli->command->flags : NULL,
                                              cli->tool->flags, cli_common_flags};
     for (size_t t = 0; t < ARRAY_LEN(tables); t++)
-        for (const struct cli_flag *f = tables[t]; f != NULL && f->name != NULL; f++) {
-            char full[64];
-            const int len = snprintf(full, sizeof full, "--%s", f->name);
-            if (len > 0 && (size_t)len < sizeof full)
-                nearest_offer(word, full, (size_t)len, best, sizeof best, &distance);
-        }
+        for (const struct cli_flag *f = tables[t]; f != NULL && f->name != NULL; f++)
+            nearest_offer(word + (dashes < 63 ? dashes : 63), f->name, strlen(f->name), best,
+                          sizeof best, &distance);
     if (best[0] != '\0')
-        return SOTTO_FAIL(err, SOTTO_USAGE, "unknown flag '%s'; did you mean '%s'?", shown, best);
+        return SOTTO_FAIL(err, SOTTO_USAGE, "unknown flag '%s'; did you mean '--%s'?", shown, best);
     return usage_error(cli, err, "unknown flag", word);
 }
 

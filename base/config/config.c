@@ -30,29 +30,46 @@ static bool is_group(const struct config *c, const char *path) {
     return false;
 }
 
+/* Whether an option before the i-th begins with the first len bytes of its path, as a whole
+ * segment. */
+static bool seen_before(const struct config *c, size_t i, size_t len) {
+    for (size_t k = 0; k < i; k++) {
+        const char *path = c->table[k].path;
+        if (strncmp(path, c->table[i].path, len) == 0 && (path[len] == '.' || path[len] == '\0'))
+            return true;
+    }
+    return false;
+}
+
 /* The keys right below a group ("" is the whole table), as far as they fit. */
 static void list_keys(const struct config *c, const char *group, char *out, size_t cap) {
     const size_t skip = group[0] == '\0' ? 0 : strlen(group) + 1;
-    const char *last = "";
-    size_t n = 0, last_len = 0;
+    size_t n = 0;
     out[0] = '\0';
     for (size_t i = 0; i < c->option_count; i++) {
         const char *path = c->table[i].path;
         if (skip > 0 && (strncmp(path, group, skip - 1) != 0 || path[skip - 1] != '.'))
             continue;
-        const char *key = path + skip;
-        const size_t len = strcspn(key, ".");
-        if (len == last_len && strncmp(key, last, len) == 0)
-            continue; /* neighbours of one group */
-        last = key;
-        last_len = len;
-        const int w = snprintf(out + n, cap - n, "%s%.*s", n > 0 ? ", " : "", (int)len, key);
-        if (w < 0 || (size_t)w + 5 >= cap - n) {
+        const size_t len = strcspn(path + skip, ".");
+        if (seen_before(c, i, skip + len))
+            continue;
+        const int w =
+            snprintf(out + n, cap - n, "%s%.*s", n > 0 ? ", " : "", (int)len, path + skip);
+        if (w < 0 || (size_t)w + 6 > cap - n) { /* keep room for the dots */
             (void)snprintf(out + n, cap - n, ", ...");
             return;
         }
         n += (size_t)w;
     }
+}
+
+static enum sotto_status not_one_value(const struct config *c, const char *place, const char *path,
+                                       const char *text, struct sotto_error *err) {
+    char keys[100], shown[80];
+    list_keys(c, path, keys, sizeof keys);
+    return SOTTO_FAIL(err, SOTTO_CONFIG,
+                      "%s: key '%s': '%s' is not a group of settings; allowed: %s", place, path,
+                      sotto_escape(shown, sizeof shown, text, strlen(text)), keys);
 }
 
 static enum sotto_status unknown_key(const struct config *c, const char *place, const char *path,
@@ -91,7 +108,7 @@ static enum sotto_status apply_mapping(struct config *c, void *settings, const c
 
 static enum sotto_status apply_entry(struct config *c, void *settings, const char *path,
                                      const struct config_node *node, struct sotto_error *err) {
-    char place[IO_PATH_MAX + 32], shown[80];
+    char place[IO_PATH_MAX + 32];
     (void)snprintf(place, sizeof place, "%s:%d:%d", c->name, node->line, node->column);
     const size_t i = find_option(c, path);
     if (i != SIZE_MAX) {
@@ -108,14 +125,7 @@ static enum sotto_status apply_entry(struct config *c, void *settings, const cha
     }
     if (node->kind == CONFIG_MAPPING)
         return apply_mapping(c, settings, path, node, err);
-    char keys[100];
-    list_keys(c, path, keys, sizeof keys);
-    return SOTTO_FAIL(err, SOTTO_CONFIG,
-                      "%s: key '%s': '%s' is not a group of settings; allowed: %s", place, path,
-                      node->kind == CONFIG_SCALAR
-                          ? sotto_escape(shown, sizeof shown, node->text, strlen(node->text))
-                          : "[...]",
-                      keys);
+    return not_one_value(c, place, path, node->kind == CONFIG_SCALAR ? node->text : "[...]", err);
 }
 
 static enum sotto_status apply_mapping(struct config *c, void *settings, const char *prefix,
@@ -213,7 +223,8 @@ static enum sotto_status apply_set(struct config *c, void *settings, const char 
     path[equals - set] = '\0';
     const size_t i = find_option(c, path);
     if (i == SIZE_MAX)
-        return unknown_key(c, "--set", path, err);
+        return is_group(c, path) ? not_one_value(c, "--set", path, equals + 1, err)
+                                 : unknown_key(c, "--set", path, err);
     const struct config_source from = {.text = equals + 1, .place = "--set", .origin = "--set"};
     return config_value_set(&c->table[i], &c->slots[i], settings, &from, err);
 }

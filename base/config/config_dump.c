@@ -46,12 +46,12 @@ void config_put_scalar(struct buf *out, const char *text) {
     buf_put_u8(out, '"');
 }
 
-/* A subtree in one line; an absent scalar stays nothing. */
+/* A subtree in one line. Nothing at all becomes empty text, as "[, a]" is no YAML. */
 static void put_flow(struct buf *out, const struct config_node *node) {
     if (node->kind == CONFIG_SCALAR) {
         if (node->quoted && plain_is_safe(node->text))
             buf_printf(out, "\"%s\"", node->text);
-        else if (node->quoted || node->text[0] != '\0')
+        else
             config_put_scalar(out, node->text);
         return;
     }
