@@ -69,25 +69,25 @@ static void writer_draw(struct writer *w, uint64_t seed, uint32_t number) {
     struct rng r;
     rng_init(&r, seed, 0, number, RNG_GENERATE);
     draw_mix(&r, w->mix);
-    w->slant = 0.14 + 0.21 * bell(&r);
-    w->turn = 0.045 * bell(&r);
-    w->height = 18.0 + 1.5 * bell(&r);
+    w->slant = 0.14 + 0.18 * bell(&r);
+    w->turn = 0.035 * bell(&r);
+    w->height = 18.0 + 1.2 * bell(&r);
     w->aspect = 0.71 + 0.09 * bell(&r);
     w->radius = between(&r, 0.85, 1.6);
     w->pressure = 0.12 * bell(&r);
     w->wobble = between(&r, 0.020, 0.045);
-    w->offset_x = 1.0 * bell(&r);
-    w->offset_y = 1.0 * bell(&r);
-    w->roam = between(&r, 0.6, 1.7);
-    w->reach = 0.04 * bell(&r);
+    w->offset_x = 0.8 * bell(&r);
+    w->offset_y = 0.8 * bell(&r);
+    w->roam = between(&r, 0.8, 1.9);
+    w->reach = 0.035 * bell(&r);
     w->ink = between(&r, 0.80, 1.0);
     w->softness = between(&r, 0.9, 1.5);
     w->grain = between(&r, 0, 10);
     for (uint32_t digit = 0; digit < 10; digit++) {
         w->style[digit] = draw_style(&r, digit);
         for (uint32_t i = 0; i < GLYPH_POINTS_MAX; i++) {
-            w->habit[digit][i][0] = 0.05 * bell(&r);
-            w->habit[digit][i][1] = 0.04 * bell(&r);
+            w->habit[digit][i][0] = 0.045 * bell(&r);
+            w->habit[digit][i][1] = 0.035 * bell(&r);
         }
     }
 }
