@@ -60,7 +60,10 @@ enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout 
         in.values[0] = trained;
         in.residual[0] = spec.pipeline.error_feedback ? residual : NULL;
     }
-    const uint32_t weight = examples < t->weight_max ? examples : t->weight_max;
+    uint32_t weight = examples < t->weight_max ? examples : t->weight_max;
+    if (t->kind == sotto_Kind_KIND_TRAIN && t->rule.examples_max > 0 &&
+        weight > t->rule.examples_max)
+        weight = t->rule.examples_max;
     in.scalars[CODEC_WEIGHT] = weight > 0 ? weight : 1;
     in.scalars[CODEC_STEPS] = (double)metrics->steps;
     in.scalars[CODEC_LOSS] = metrics->loss > CODEC_LOSS_MAX ? CODEC_LOSS_MAX : metrics->loss;

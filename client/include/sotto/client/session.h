@@ -58,7 +58,7 @@ struct session_event {
     struct view payload;
     struct { bool charging, idle, unmetered, online; int battery_percent; } conditions; /* TICK; battery -1: unknown */
     uint32_t train_permille; /* TICK: of the local training, for heartbeats */
-    struct { bool schema_ok; uint32_t examples; uint64_t arena_bytes; double flops; char detail[96]; } prepared;
+    struct { bool schema_ok; uint32_t examples; uint64_t arena_bytes; double flops; char detail[128]; } prepared;
     struct { uint64_t bytes; struct wire_hash hash; } report; /* TRAINED */
     const struct sotto_error *error;
 };
@@ -170,7 +170,8 @@ void session_document(struct session *s, const struct id_document *document);
 /* Terms -> training rule and codec spec. */
 void terms_rule(const sotto_Terms *t, struct train_rule *out);
 void terms_spec(const sotto_Terms *t, const struct layout *layout, struct codec_spec *out);
-/* Ends a training: update = trained - global, residual in/out (NULL: none), weight = min(examples, weight_max), coded with the
+/* Ends a training: update = trained - global, residual in/out (NULL: none), weight = min(examples, rule.examples_max if any,
+ * weight_max), coded with the
  * stream (task_seed, round, serial, RNG_ROUNDING). trained is overwritten with the decoded update. An evaluation has no section:
  * its scalars are all, global, trained and residual may be NULL. Without error feedback in the terms, residual is left alone.
  * out is initialised by the caller. INVALID for values that are not finite. */

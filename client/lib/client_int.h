@@ -1,0 +1,156 @@
+/* The client object and the seams between the library's files. Not part of its interface. */
+#ifndef SOTTO_CLIENT_CLIENT_INT_H
+#define SOTTO_CLIENT_CLIENT_INT_H
+
+#include "sotto/client.h"
+#include "sotto/client/session.h"
+#include "store/devstore.h"
+
+#define CLIENT_EVAL_BATCH      64u
+#define CLIENT_EVAL_SLICE      256u
+#define CLIENT_CHECKPOINT_MS   5000u
+#define CLIENT_MESSAGES_MAX    64  /* taken in one poll */
+#define CLIENT_CONNECT_WAIT_MS 10u /* between two looks at a connection that is being made */
+#define CLIENT_STORE_RETRY_MS  5000u
+#define CLIENT_STORE_RETRY_MAX 300000u
+#define CLIENT_ENROLL_WAIT_MS  10000u
+#define CLIENT_OUTCOMES_MS                                                                         \
+    (60ll * 24 * 3600 * 1000) /* reports without an outcome for so long are closed */
+
+/* What the policy file says beside the session's policy. */
+struct client_policy {
+    struct session_policy session;
+    uint64_t examples_bytes_max, examples_age_max_ms;
+};
+
+enum client_work_kind {
+    CLIENT_WORK_NONE = 0,
+    CLIENT_WORK_PREPARE, /* ordered, not begun */
+    CLIENT_WORK_PREPARED,
+    CLIENT_WORK_TRAIN, /* ordered, not begun */
+    CLIENT_WORK_TRAINING,
+    CLIENT_WORK_EVALUATING,
+};
+struct client_work {
+    enum client_work_kind kind;
+    struct wire_hash package_hash;
+    bool have_package, have_data;
+    struct package package;
+    struct dataset data;
+    struct trainer *trainer;
+    struct evaluator *evaluator;
+    uint32_t evaluated;
+    struct train_metrics metrics;
+    uint64_t checkpoint_ms; /* the last one's time */
+};
+
+struct client_enroll {
+    struct transport_client *link;
+    struct id_token token;
+    bool have_token, sent;
+    uint32_t endpoint, failures, refused;
+    uint64_t due_ms;
+    enum sotto_status failed; /* for good: another token is needed */
+};
+
+struct client_predictor {
+    char task[64];
+    struct package package;
+    struct evaluator *evaluator;
+};
+
+struct sotto_client {
+    struct sotto_error error;
+    struct devstore *store;
+    struct client_policy policy;
+    const struct kern_backend *backend;
+    char tier[32];
+    uint32_t slice_ms;
+    void (*log)(void *ctx, const char *line);
+    void *log_ctx;
+
+    bool have_identity;
+    struct devstore_identity identity;
+    bool have_document;
+    struct id_document document;
+
+    struct session *session;
+    uint64_t session_due_ms; /* after a failure of the store */
+    uint32_t store_failures;
+    struct transport_client *link;
+    bool link_up; /* CONNECTED was told */
+    sotto_client_conditions conditions;
+    bool conditions_changed;
+    struct client_work work;
+    struct client_enroll enroll;
+    struct client_predictor predictor;
+
+    uint64_t bytes_up, bytes_down, traffic_up, traffic_down; /* traffic: not yet in the store */
+    uint32_t rounds_done;
+    char note[160];
+    struct buf frame, chunk; /* reused for every message */
+};
+
+void client_log(struct sotto_client *c, const char *fmt, ...) SOTTO_PRINTF(2, 3);
+/* Keeps the error and gives its status as the API's result. */
+int client_result(struct sotto_client *c, enum sotto_status status);
+
+/* ---- policy_file.c
+ * -------------------------------------------------------------------------------------------------------
+ */
+void client_policy_defaults(struct client_policy *p);
+/* "key value" lines; errors name file, line and what is allowed. */
+enum sotto_status client_policy_read(const char *path, struct client_policy *out,
+                                     struct sotto_error *err);
+enum sotto_status client_policy_parse(const char *name, struct view text, struct client_policy *out,
+                                      struct sotto_error *err);
+/* All keys with their values, in the file's form. */
+void client_policy_print(const struct client_policy *p, struct buf *out);
+
+/* ---- host.c
+ * --------------------------------------------------------------------------------------------------------------
+ */
+enum sotto_status client_session_make(struct sotto_client *c, struct sotto_error *err);
+void client_session_end(struct sotto_client *c);
+/* One event; the session's actions are carried out. */
+enum sotto_status client_step(struct sotto_client *c, struct session_event *event,
+                              struct sotto_error *err);
+/* Messages, changes of the connection, timers. *busy: something happened. */
+enum sotto_status client_network(struct sotto_client *c, bool *busy, struct sotto_error *err);
+/* Waits for a message and takes it; a signal ends the wait. */
+enum sotto_status client_network_wait(struct sotto_client *c, uint64_t ms, struct sotto_error *err);
+void client_link_close(struct sotto_client *c);
+void client_flush_traffic(struct sotto_client *c);
+
+/* ---- work.c
+ * --------------------------------------------------------------------------------------------------------------
+ */
+/* Does a slice of what is ordered. */
+enum sotto_status client_work_slice(struct sotto_client *c, struct sotto_error *err);
+void client_work_cancel(struct sotto_client *c); /* keeps a checkpoint of training under way */
+void client_work_clear(struct sotto_client *c);
+uint32_t client_work_permille(const struct sotto_client *c);
+
+/* ---- enroll.c
+ * ------------------------------------------------------------------------------------------------------------
+ */
+enum sotto_status client_enroll_take(struct sotto_client *c, const char *token,
+                                     struct sotto_error *err);
+/* Goes on with an enrolment; waits for an answer up to timeout_ms. */
+enum sotto_status client_enroll_poll(struct sotto_client *c, int timeout_ms,
+                                     struct sotto_error *err);
+void client_enroll_close(struct sotto_client *c);
+/* Reads identity and document from the store. */
+enum sotto_status client_identity_load(struct sotto_client *c, struct sotto_error *err);
+
+/* ---- predict.c
+ * -----------------------------------------------------------------------------------------------------------
+ */
+enum sotto_status client_predict(struct sotto_client *c, const char *task, struct view values,
+                                 float *out, uint32_t classes, struct sotto_error *err);
+void client_predict_clear(struct sotto_client *c);
+
+/* Sleeps; a signal ends it. */
+void client_sleep(uint64_t ms);
+
+#endif

@@ -1,0 +1,417 @@
+/* The work under a plan: package and examples made ready, training in slices with checkpoints, the
+ * update sealed and stored. */
+#include "lib/client_int.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void client_work_clear(struct sotto_client *c) {
+    struct client_work *w = &c->work;
+    trainer_free(w->trainer);
+    evaluator_free(w->evaluator);
+    if (w->have_package)
+        package_deinit(&w->package);
+    if (w->have_data)
+        dataset_deinit(&w->data);
+    memset(w, 0, sizeof *w);
+}
+
+static enum sotto_status save_checkpoint(struct sotto_client *c, struct sotto_error *err) {
+    const struct wire_hash terms = session_terms_hash(c->session);
+    struct buf bytes;
+    buf_init(&bytes, (size_t)1 << 30);
+    trainer_save(c->work.trainer, &bytes);
+    enum sotto_status status = bytes.status;
+    if (status == SOTTO_OK)
+        status = devstore_checkpoint_put(c->store, &terms, buf_view(&bytes), err);
+    buf_deinit(&bytes);
+    return status;
+}
+
+void client_work_cancel(struct sotto_client *c) {
+    if (c->work.kind == CLIENT_WORK_TRAINING && c->work.trainer != NULL &&
+        session_terms(c->session) != NULL)
+        (void)save_checkpoint(c, NULL); /* without one it begins anew */
+    client_work_clear(c);
+}
+
+uint32_t client_work_permille(const struct sotto_client *c) {
+    const struct client_work *w = &c->work;
+    uint64_t done = 0, all = 0;
+    if (w->kind == CLIENT_WORK_TRAINING) {
+        done = trainer_steps_done(w->trainer);
+        all = trainer_steps_total(w->trainer);
+    } else if (w->kind == CLIENT_WORK_EVALUATING) {
+        done = w->evaluated;
+        all = w->data.count;
+    }
+    return all == 0 ? 0 : (uint32_t)(done * 1000 / all);
+}
+
+/* ---- Prepare
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_package(struct view bytes, const struct wire_hash *hash) {
+    const struct wire_hash got = wire_hash_of(SESSION_LABEL_PACKAGE, bytes);
+    return wire_hash_equal(&got, hash);
+}
+
+/* What was downloaded becomes the package; it goes when it does not hold. */
+static enum sotto_status take_download(struct sotto_client *c, const struct wire_hash *hash,
+                                       const char *task, struct buf *out, struct sotto_error *err) {
+    struct devstore_part part;
+    struct wire_hash base_hash;
+    struct buf blob, base;
+    enum sotto_status status;
+    buf_init(&blob, PACKAGE_BYTES_MAX);
+    buf_init(&base, PACKAGE_BYTES_MAX);
+    TRY(devstore_part_get(c->store, &part, err));
+    if (!wire_hash_equal(&part.package, hash) || part.chunks != chunk_count(part.bytes))
+        TRY_FAIL(err, SOTTO_CORRUPT, "the download is of another package");
+    if (part.delta) {
+        TRY(devstore_part_read(c->store, &blob, err));
+        TRY(devstore_package_newest(c->store, &base_hash, err));
+        TRY(devstore_package_read(c->store, &base_hash, NULL, &base, err));
+        TRY(package_delta_apply(buf_view(&base), buf_view(&blob), out, err));
+    } else {
+        TRY(devstore_part_read(c->store, out, err));
+    }
+    if (!is_package(buf_view(out), hash))
+        TRY_FAIL(err, SOTTO_CORRUPT, "the package that was downloaded does not have its hash");
+    TRY(devstore_package_put(c->store, hash, task, buf_view(out), err));
+    client_predict_clear(c);
+out:
+    buf_deinit(&blob);
+    buf_deinit(&base);
+    return status;
+}
+
+static enum sotto_status load_package(struct sotto_client *c, const sotto_Terms *t,
+                                      struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    struct buf bytes;
+    enum sotto_status status;
+    buf_init(&bytes, PACKAGE_BYTES_MAX);
+    status = devstore_package_read(c->store, &w->package_hash, NULL, &bytes, NULL);
+    if (status == SOTTO_OK && !is_package(buf_view(&bytes), &w->package_hash)) {
+        TRY(devstore_package_drop(c->store, &w->package_hash, err));
+        TRY_FAIL(err, SOTTO_CORRUPT, "the stored package is damaged");
+    }
+    if (status != SOTTO_OK) {
+        buf_reset(&bytes);
+        status = take_download(c, &w->package_hash, t->task, &bytes, err);
+        if (status != SOTTO_OK) {
+            (void)devstore_part_drop(c->store, NULL);
+            goto out;
+        }
+    }
+    TRY(package_decode(buf_view(&bytes), &w->package, err));
+    w->have_package = true;
+out:
+    buf_deinit(&bytes);
+    return status;
+}
+
+/* Bytes and operations that the work will take; nothing of it is allocated yet. */
+static enum sotto_status measure(struct sotto_client *c, const sotto_Terms *t,
+                                 struct session_event *e, struct sotto_error *err) {
+    const struct client_work *w = &c->work;
+    struct train_rule rule;
+    struct kern_program *program = NULL;
+    uint32_t count = w->data.count;
+    if (count == 0)
+        return SOTTO_OK;
+    terms_rule(t, &rule);
+    if (rule.examples_max > 0 && count > rule.examples_max)
+        count = rule.examples_max;
+    const bool train = t->kind == sotto_Kind_KIND_TRAIN;
+    const struct graph_options options = {
+        .mode = train ? GRAPH_TRAIN : GRAPH_EVAL,
+        .batch = !train           ? CLIENT_EVAL_BATCH
+                 : rule.batch > 0 ? rule.batch
+                                  : count,
+        .momentum = rule.momentum,
+        .weight_decay = rule.weight_decay,
+        .prox_mu = rule.prox_mu,
+        .nesterov = rule.nesterov,
+        .clip_norm = rule.clip_norm,
+    };
+    const enum sotto_status status =
+        graph_compile_program(&w->package.graph, &options, &program, err);
+    if (status != SOTTO_OK)
+        return status;
+    double steps = (double)(count / options.batch) + (count % options.batch > 0 ? 1 : 0);
+    steps *= train ? rule.epochs : 1;
+    if (rule.steps_max > 0 && steps > rule.steps_max)
+        steps = rule.steps_max;
+    e->prepared.arena_bytes = program->arena_bytes;
+    e->prepared.flops = kern_program_flops(program) * steps;
+    graph_program_free(program);
+    return SOTTO_OK;
+}
+
+/* What of the examples concerns the plan goes into the event; only a failing store is an error. */
+static enum sotto_status load_examples(struct sotto_client *c, const sotto_Terms *t,
+                                       struct session_event *e, struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    struct devstore_collection collection;
+    char have[64], want[64];
+    const char *name = t->collection[0] != '\0' ? t->collection : t->task;
+    enum sotto_status status = devstore_collection_get(c->store, name, &collection, err);
+    e->prepared.schema_ok = false;
+    if (status == SOTTO_NOT_FOUND) {
+        snprintf(e->prepared.detail, sizeof e->prepared.detail, "no collection \"%.60s\"", name);
+        return SOTTO_OK;
+    }
+    if (status != SOTTO_OK)
+        return status;
+    if (!data_schema_equal(&collection.schema, &w->package.schema)) {
+        snprintf(e->prepared.detail, sizeof e->prepared.detail, "has %.40s, the model takes %.40s",
+                 data_schema_text(&collection.schema, have, sizeof have),
+                 data_schema_text(&w->package.schema, want, sizeof want));
+        return SOTTO_OK;
+    }
+    TRY(devstore_examples_expire(c->store, clock_wall_ms(), err));
+    TRY(devstore_examples_load(c->store, name, &w->data, err));
+    w->have_data = true;
+    e->prepared.schema_ok = true;
+    e->prepared.examples = w->data.count;
+out:
+    return status;
+}
+
+static enum sotto_status prepare(struct sotto_client *c, struct session_event *e,
+                                 struct sotto_error *err) {
+    const sotto_Terms *t = session_terms(c->session);
+    enum sotto_status status;
+    if (t == NULL)
+        return SOTTO_FAIL(err, SOTTO_STATE, "no plan");
+    TRY(load_package(c, t, err));
+    TRY(load_examples(c, t, e, err));
+    TRY(measure(c, t, e, err));
+    c->work.kind = CLIENT_WORK_PREPARED;
+    e->kind = SESSION_PREPARED;
+out:
+    return status;
+}
+
+/* ---- Train, evaluate
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static enum sotto_status begin_training(struct sotto_client *c, const sotto_Terms *t,
+                                        struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    const struct wire_hash terms = session_terms_hash(c->session);
+    const struct train_stream stream = {t->task_seed, t->round, c->identity.serial};
+    const struct examples examples = dataset_examples(&w->data);
+    struct train_rule rule;
+    struct buf saved;
+    enum sotto_status status;
+    terms_rule(t, &rule);
+    buf_init(&saved, (size_t)1 << 30);
+    TRY(trainer_new(&w->package.graph, &rule, w->data.count, c->backend, &w->trainer, err));
+    TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
+    if (devstore_checkpoint_get(c->store, &terms, &saved, NULL) == SOTTO_OK) {
+        if (trainer_resume(w->trainer, buf_view(&saved), NULL) == SOTTO_OK)
+            client_log(c, "training goes on at step %u of %u", trainer_steps_done(w->trainer),
+                       trainer_steps_total(w->trainer));
+        else
+            TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
+    }
+    w->checkpoint_ms = clock_mono_ms();
+    w->kind = CLIENT_WORK_TRAINING;
+out:
+    buf_deinit(&saved);
+    return status;
+}
+
+static enum sotto_status begin_work(struct sotto_client *c, struct sotto_error *err) {
+    const sotto_Terms *t = session_terms(c->session);
+    struct client_work *w = &c->work;
+    if (t == NULL || !w->have_package || !w->have_data)
+        return SOTTO_FAIL(err, SOTTO_STATE, "nothing is prepared");
+    if (t->kind == sotto_Kind_KIND_TRAIN)
+        return begin_training(c, t, err);
+    const enum sotto_status status =
+        evaluator_new(&w->package.graph, CLIENT_EVAL_BATCH, c->backend, &w->evaluator, err);
+    w->kind = CLIENT_WORK_EVALUATING;
+    return status;
+}
+
+/* Seals and stores what was computed. values: the decoded update, or NULL for an evaluation. */
+static enum sotto_status seal_and_store(struct sotto_client *c, const sotto_Terms *t,
+                                        const struct codec_update *update,
+                                        const struct devstore_residual *which,
+                                        const float *residual, const float *values,
+                                        struct session_event *e, struct sotto_error *err) {
+    uint8_t content_key[SEAL_KEY];
+    struct buf report;
+    struct devstore_seal seal;
+    enum sotto_status status;
+    memset(&seal, 0, sizeof seal);
+    buf_init(&report, (size_t)WIRE_BLOB_MAX);
+    seal.terms = session_terms_hash(c->session);
+    id_random(content_key, sizeof content_key);
+    TRY(seal_report(update, t->round_key.bytes, &seal.terms, c->identity.serial, content_key,
+                    &report, err));
+    seal.t = t;
+    seal.report = buf_view(&report);
+    seal.report_hash = wire_hash_of(SESSION_LABEL_REPORT, seal.report);
+    seal.residual = *which;
+    seal.residual_values = residual;
+    seal.decoded = residual != NULL ? values : NULL;
+    seal.count = values != NULL ? c->work.package.graph.layout.total : 0;
+    TRY(devstore_seal(c->store, &seal, clock_wall_ms(), err));
+    e->kind = SESSION_TRAINED;
+    e->report.bytes = report.len;
+    e->report.hash = seal.report_hash;
+out:
+    id_wipe(content_key, sizeof content_key);
+    buf_deinit(&report);
+    return status;
+}
+
+static void describe_residual(const sotto_Terms *t, const struct layout *layout,
+                              struct devstore_residual *out) {
+    struct buf bytes;
+    buf_init(&bytes, (size_t)1 << 20);
+    layout_encode(layout, &bytes);
+    memcpy(out->task_id, t->task_id.bytes, WIRE_TASK_ID);
+    out->layout = wire_hash_of("sotto layout v1", buf_view(&bytes));
+    out->round = t->round;
+    buf_deinit(&bytes);
+}
+
+static enum sotto_status finish_training(struct sotto_client *c, struct session_event *e,
+                                         struct sotto_error *err) {
+    const sotto_Terms *t = session_terms(c->session);
+    struct client_work *w = &c->work;
+    const struct layout *layout = &w->package.graph.layout;
+    const uint32_t examples = w->data.count;
+    struct devstore_residual which;
+    struct codec_update update;
+    float *trained = NULL, *residual = NULL;
+    enum sotto_status status = SOTTO_OK;
+    codec_update_init(&update);
+    memset(&which, 0, sizeof which);
+    describe_residual(t, layout, &which);
+    if (t->kind == sotto_Kind_KIND_TRAIN) {
+        trained = mem_array(layout->total, sizeof *trained);
+        if (trained == NULL)
+            TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", layout->total);
+        trainer_finish(w->trainer, trained, &w->metrics);
+        trainer_free(w->trainer); /* its arena makes room for what follows */
+        w->trainer = NULL;
+        dataset_deinit(&w->data);
+        w->have_data = false;
+        if (t->has_pipeline && t->pipeline.error_feedback) {
+            residual = mem_array(layout->total, sizeof *residual);
+            if (residual == NULL)
+                TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual of %u weights", layout->total);
+            status = devstore_residual_get(c->store, &which, t->pipeline.residual_rounds_max,
+                                           residual, layout->total, err);
+            if (status == SOTTO_NOT_FOUND || status == SOTTO_CORRUPT)
+                memset(residual, 0, layout->total * sizeof *residual);
+            else if (status != SOTTO_OK)
+                goto out;
+        }
+    }
+    TRY(terms_encode_update(t, layout, c->identity.serial, w->package.params, trained, residual,
+                            &w->metrics, examples, &update, err));
+    TRY(seal_and_store(c, t, &update, &which, residual, trained, e, err));
+out:
+    codec_update_deinit(&update);
+    mem_free(trained);
+    mem_free(residual);
+    return status;
+}
+
+static enum sotto_status train_slice(struct sotto_client *c, struct session_event *e,
+                                     struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    const uint64_t begin = clock_mono_ms();
+    bool done = false;
+    enum sotto_status status;
+    do {
+        TRY(trainer_advance(w->trainer, 1, &done, err));
+    } while (!done && clock_mono_ms() - begin < c->slice_ms);
+    if (done) {
+        TRY(finish_training(c, e, err));
+    } else if (clock_mono_ms() - w->checkpoint_ms >= CLIENT_CHECKPOINT_MS) {
+        w->checkpoint_ms = clock_mono_ms();
+        if (save_checkpoint(c, err) != SOTTO_OK) /* a reboot would cost more, that is all */
+            client_log(c, "no checkpoint: %s", err != NULL ? err->message : "");
+    }
+out:
+    return status;
+}
+
+static enum sotto_status evaluate_slice(struct sotto_client *c, struct session_event *e,
+                                        struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    struct train_metrics part;
+    struct examples examples = dataset_examples(&w->data);
+    enum sotto_status status;
+    memset(&part, 0, sizeof part);
+    const uint32_t left = w->data.count - w->evaluated;
+    examples.count = left < CLIENT_EVAL_SLICE ? left : CLIENT_EVAL_SLICE;
+    examples.x = dataset_example(&w->data, w->evaluated);
+    examples.labels = w->data.labels + w->evaluated;
+    TRY(evaluator_run(w->evaluator, w->package.params, &examples, &part, err));
+    w->metrics.loss += part.loss;
+    w->metrics.correct += part.correct;
+    w->metrics.seen += part.seen;
+    w->evaluated += examples.count;
+    if (w->evaluated == w->data.count)
+        TRY(finish_training(c, e, err));
+out:
+    return status;
+}
+
+/* Whether the device's disk is to blame, and not the plan. */
+static bool of_the_store(enum sotto_status status) {
+    return status == SOTTO_IO || status == SOTTO_FULL || status == SOTTO_BUSY ||
+           status == SOTTO_DENIED;
+}
+
+enum sotto_status client_work_slice(struct sotto_client *c, struct sotto_error *err) {
+    struct session_event e = {.kind = SESSION_TICK};
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    enum sotto_status status = SOTTO_OK;
+    switch (c->work.kind) {
+    case CLIENT_WORK_PREPARE:
+        status = prepare(c, &e, &why);
+        break;
+    case CLIENT_WORK_TRAIN:
+        status = begin_work(c, &why);
+        break;
+    case CLIENT_WORK_TRAINING:
+        status = train_slice(c, &e, &why);
+        break;
+    case CLIENT_WORK_EVALUATING:
+        status = evaluate_slice(c, &e, &why);
+        break;
+    case CLIENT_WORK_NONE:
+    case CLIENT_WORK_PREPARED:
+        return SOTTO_OK;
+    }
+    if (of_the_store(status)) {
+        if (err != NULL)
+            *err = why;
+        return status;
+    }
+    if (status != SOTTO_OK) {
+        e = (struct session_event){.kind = SESSION_FAILED, .error = &why};
+        client_log(c, "%s", why.message);
+    }
+    if (e.kind == SESSION_TICK)
+        return SOTTO_OK;
+    if (e.kind != SESSION_PREPARED)
+        client_work_clear(c);
+    status = client_step(c, &e, err);
+    if (e.kind == SESSION_PREPARED && c->work.kind == CLIENT_WORK_PREPARED)
+        client_work_clear(c); /* the session declined */
+    return status;
+}

@@ -1,0 +1,58 @@
+/* What the files of the device's store share: the connection, statements with bound values, files
+ * beside the database. */
+#ifndef SOTTO_CLIENT_STORE_INT_H
+#define SOTTO_CLIENT_STORE_INT_H
+
+#include "store/devstore.h"
+
+#include <sqlite3.h>
+
+#define STORE_FILE_NAME 64
+#define STORE_GARBAGE   64
+
+struct devstore {
+    char dir[IO_PATH_MAX], files[IO_PATH_MAX];
+    int lock_fd;
+    sqlite3 *db;
+    unsigned depth; /* of begin */
+    bool failed;    /* something inside the transaction failed: it can only be rolled back */
+    uint64_t bytes_max, age_max_ms;
+    /* Files to remove when the transaction is committed, and when it is rolled back. */
+    char garbage[STORE_GARBAGE][STORE_FILE_NAME];
+    uint32_t garbage_count;
+    char fresh[STORE_GARBAGE][STORE_FILE_NAME];
+    uint32_t fresh_count;
+};
+
+/* Prepares sql and binds one value per letter of types: i int64_t, f double, t const char * (NULL
+ * is null), b const void * and size_t, and runs it to the end. */
+enum sotto_status db_exec(struct devstore *s, struct sotto_error *err, const char *sql,
+                          const char *types, ...);
+/* The same, but leaves the statement at its first row: OK, and *out is the caller's to finalize;
+ * NOT_FOUND without a row (and *out is NULL then; err is filled with `what`). */
+enum sotto_status db_first(struct devstore *s, struct sotto_error *err, sqlite3_stmt **out,
+                           const char *what, const char *sql, const char *types, ...);
+/* OK: another row; NOT_FOUND: no more (err untouched). */
+enum sotto_status db_next(struct devstore *s, sqlite3_stmt *stmt, struct sotto_error *err);
+enum sotto_status db_fail(struct devstore *s, int rc, const char *doing, struct sotto_error *err);
+/* A column that must be a blob of n bytes. */
+enum sotto_status db_blob(struct devstore *s, sqlite3_stmt *stmt, int column, void *out, size_t n,
+                          struct sotto_error *err);
+void crash_point(const char *name);
+
+enum sotto_status store_migrate(struct devstore *s, struct sotto_error *err);
+
+/* Writes and syncs a new file; name (STORE_FILE_NAME) is what a row keeps. It is removed again if
+ * the transaction fails. */
+enum sotto_status store_file_new(struct devstore *s, const char *kind, struct view bytes,
+                                 char *name, struct sotto_error *err);
+enum sotto_status store_file_path(struct devstore *s, const char *name, char *path, size_t cap,
+                                  struct sotto_error *err);
+enum sotto_status store_file_read(struct devstore *s, const char *name, size_t max, struct buf *out,
+                                  struct sotto_error *err);
+/* Removed once the transaction holds. NULL and "" are fine. */
+void store_file_drop(struct devstore *s, const char *name);
+/* Removes every file that no row names. */
+enum sotto_status store_files_sweep(struct devstore *s, struct sotto_error *err);
+
+#endif
