@@ -44,7 +44,8 @@ struct examples {
 };
 struct examples dataset_examples(const struct dataset *d); /* all of it */
 
-/* IDX (gzip or plain, by content): u8 images [n][h][w] and u8 labels [n]. Errors name file and byte. */
+/* IDX (gzip or plain, by content): u8 images [n][h][w] and u8 labels [n]. Errors name file and byte. The format states no number
+ * of classes: it is ten, as in MNIST and its siblings, and other labels are refused. */
 enum sotto_status dataset_read_idx(const char *images_path, const char *labels_path,
                                    struct dataset *out, struct sotto_error *err);
 /* Adds natural keys from a QMNIST label file (n x 8 big-endian int32; column 2 is the writer); its column 0 must equal the
@@ -54,7 +55,8 @@ enum sotto_status dataset_read_qmnist_keys(struct dataset *d, const char *path,
 /* One or more CIFAR-10 binary files (3073-byte records: label, 32x32 red, green, blue), converted to NHWC. */
 enum sotto_status dataset_read_cifar10(const char *const *paths, size_t path_count,
                                        struct dataset *out, struct sotto_error *err);
-/* CSV of numbers, one example a line, label (0..classes-1) in the last column, optional header line; f32 features. */
+/* CSV of numbers, one example a line, label (0..classes-1) in the last column, optional header line; f32 features. classes is
+ * the largest label + 1, at least 2: a caller whose part may lack the last classes raises it. Errors name file and line. */
 enum sotto_status dataset_read_csv(const char *path, struct dataset *out, struct sotto_error *err);
 /* A named data set below dir: "mnist", "fashion-mnist" (train or test part, with keys for mnist when the QMNIST labels are
  * there), "cifar10". NOT_FOUND names the missing file. */
