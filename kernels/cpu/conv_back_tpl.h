@@ -11,56 +11,13 @@
 #ifndef SOTTO_KERN_CONV_BACK_TPL_H
 #define SOTTO_KERN_CONV_BACK_TPL_H
 
+#include "cpu/conv_geom.h"
 #include "cpu/tile_tpl.h"
-
-#define PIECE_VECTORS 10 /* a piece of up to 10 registers, updated from memory operands */
 
 struct entry {
     float value;
     uint32_t offset; /* floats, into the packed filter piece (dX) or the padded input (dW) */
 };
-
-/* A run cut into equal pieces of whole vectors. */
-struct pieces {
-    size_t run;     /* kernel_w * in_c */
-    size_t count;   /* pieces a run */
-    size_t vectors; /* a piece */
-};
-INLINE struct pieces conv_pieces(const struct kern_conv *v) {
-    struct pieces p = {(size_t)v->kernel_w * v->in_c, 0, 0};
-    size_t vectors = (p.run + LANES - 1) / LANES;
-    p.count = (vectors + PIECE_VECTORS - 1) / PIECE_VECTORS;
-    p.vectors = (vectors + p.count - 1) / p.count;
-    return p;
-}
-
-/* The padded image: every window lies inside it, with room for the lanes past a run's end. */
-struct padded {
-    size_t rows, row; /* row: floats */
-    size_t floats;
-};
-INLINE struct padded conv_padded(const struct kern_conv *v) {
-    struct padded p;
-    struct pieces pc = conv_pieces(v);
-    p.rows = (size_t)(v->out_h - 1) * v->stride_h + v->kernel_h;
-    p.row = ((size_t)(v->out_w - 1) * v->stride_w + v->kernel_w) * v->in_c;
-    p.floats = num_round_up(p.rows * p.row + pc.count * pc.vectors * LANES, 16);
-    return p;
-}
-
-/* The part of the padded image that is image: rows [y0, y1) of it start at column x0 and hold n
- * floats. */
-struct inside {
-    uint32_t y0, y1;
-    size_t x0, n;
-};
-INLINE struct inside conv_inside(const struct kern_conv *v, const struct padded *p) {
-    size_t cols = p->row / v->in_c, y1 = (size_t)v->pad_top + v->in_h, x1 = v->pad_left + v->in_w;
-    y1 = y1 < p->rows ? y1 : p->rows;
-    x1 = x1 < cols ? x1 : cols;
-    return (struct inside){v->pad_top, (uint32_t)y1, (size_t)v->pad_left * v->in_c,
-                           (x1 - v->pad_left) * v->in_c};
-}
 
 #define PV_1(X)    X(0)
 #define PV_2(X)    PV_1(X) X(1)
@@ -102,13 +59,6 @@ typedef void NAME(piece_fn)(float *, const struct entry *, size_t, const float *
 static NAME(piece_fn) *const NAME(pieces)[PIECE_VECTORS + 1] = {
     NULL,          NAME(piece_1), NAME(piece_2), NAME(piece_3), NAME(piece_4), NAME(piece_5),
     NAME(piece_6), NAME(piece_7), NAME(piece_8), NAME(piece_9), NAME(piece_10)};
-
-/* The next bytes of a scratch area, or NULL when only its size is asked for (base NULL). */
-INLINE void *carve(unsigned char *base, size_t *at, size_t bytes) {
-    void *p = base ? base + *at : NULL;
-    *at += num_round_up(bytes, KERN_ALIGN);
-    return p;
-}
 
 /* ---- dX ---- */
 
@@ -172,7 +122,12 @@ TARGET static void NAME(dx_image)(const struct kern_conv *v, const struct dx_scr
         for (size_t p = 0; p < pc.count; p++, filter += v->out_c * len) {
             const uint32_t *at = s->starts;
             for (size_t oy = 0; oy < v->out_h; oy++) {
-                float *sum = s->image + (oy * v->stride_h + ky) * row + p * len;
+                size_t y = oy * v->stride_h + ky;
+                if (y < v->pad_top || y >= (size_t)v->pad_top + v->in_h) {
+                    at += v->out_w; /* this filter row lies in the padding */
+                    continue;
+                }
+                float *sum = s->image + y * row + p * len;
                 for (size_t ox = 0; ox < v->out_w; ox++, at++, sum += v->stride_w * v->in_c)
                     if (at[1] != at[0])
                         kernel(sum, s->list + at[0], at[1] - at[0], filter);
@@ -212,8 +167,9 @@ TARGET static void NAME(conv2d_dx)(const struct kern_ctx *c, const struct kern_i
 struct dw_scratch {
     float *sum;         /* [filter row][piece][output channel][piece floats] */
     float *image;       /* padded input */
-    struct entry *list; /* [output channel][pixels] */
-    uint32_t *counts;
+    struct entry *list; /* [output channel][pixels + 1] */
+    uint32_t
+        *starts; /* [output row + 1][output channel]: where the row begins in the channel's list */
 };
 INLINE size_t dw_layout(const struct kern_conv *v, unsigned char *base, struct dw_scratch *s) {
     struct pieces pc = conv_pieces(v);
@@ -222,7 +178,7 @@ INLINE size_t dw_layout(const struct kern_conv *v, unsigned char *base, struct d
         carve(base, &at, v->kernel_h * pc.count * v->out_c * pc.vectors * LANES * sizeof(float));
     s->image = carve(base, &at, conv_padded(v).floats * sizeof(float));
     s->list = carve(base, &at, (pixels + 1) * v->out_c * sizeof(struct entry));
-    s->counts = carve(base, &at, v->out_c * sizeof(uint32_t));
+    s->starts = carve(base, &at, (v->out_h + (size_t)1) * v->out_c * sizeof(uint32_t));
     return at;
 }
 TARGET static size_t NAME(conv2d_dw_scratch)(const struct kern_instr *in) {
@@ -234,19 +190,22 @@ TARGET static size_t NAME(conv2d_dw_scratch)(const struct kern_instr *in) {
  * are pixels. */
 TARGET static void NAME(list_channels)(const struct kern_conv *v, const float *dy,
                                        const struct dw_scratch *s) {
-    struct padded pd = conv_padded(v);
-    size_t room = (size_t)v->out_h * v->out_w + 1;
-    memset(s->counts, 0, v->out_c * sizeof(*s->counts));
-    for (size_t oy = 0; oy < v->out_h; oy++)
+    size_t row = conv_padded(v).row, room = (size_t)v->out_h * v->out_w + 1;
+    uint32_t *ends = s->starts;
+    memset(ends, 0, v->out_c * sizeof(*ends));
+    for (size_t oy = 0; oy < v->out_h; oy++) {
+        memcpy(ends + v->out_c, ends, v->out_c * sizeof(*ends));
+        ends += v->out_c;
         for (size_t ox = 0; ox < v->out_w; ox++, dy += v->out_c) {
-            uint32_t offset = (uint32_t)(oy * v->stride_h * pd.row + ox * v->stride_w * v->in_c);
+            uint32_t offset = (uint32_t)(oy * v->stride_h * row + ox * v->stride_w * v->in_c);
             for (size_t o = 0; o < v->out_c; o++) {
-                struct entry *e = &s->list[o * room + s->counts[o]];
+                struct entry *e = &s->list[o * room + ends[o]];
                 e->value = dy[o];
                 e->offset = offset;
-                s->counts[o] += dy[o] != 0.0f;
+                ends[o] += dy[o] != 0.0f;
             }
         }
+    }
 }
 
 TARGET static void NAME(dw_image)(const struct kern_conv *v, const struct dw_scratch *s) {
@@ -255,11 +214,20 @@ TARGET static void NAME(dw_image)(const struct kern_conv *v, const struct dw_scr
     size_t len = pc.vectors * LANES, room = (size_t)v->out_h * v->out_w + 1;
     NAME(piece_fn) *const kernel = NAME(pieces)[pc.vectors];
     float *sum = s->sum;
-    for (size_t ky = 0; ky < v->kernel_h; ky++)
+    for (size_t ky = 0; ky < v->kernel_h; ky++) {
+        /* Output rows whose tap ky lies inside the input. */
+        size_t y0 = 0, y1 = v->out_h;
+        while (y0 < y1 && y0 * v->stride_h + ky < v->pad_top)
+            y0++;
+        while (y1 > y0 && (y1 - 1) * v->stride_h + ky >= (size_t)v->pad_top + v->in_h)
+            y1--;
+        const uint32_t *from = s->starts + y0 * v->out_c, *to = s->starts + y1 * v->out_c;
         for (size_t p = 0; p < pc.count; p++)
             for (size_t o = 0; o < v->out_c; o++, sum += len)
-                if (s->counts[o])
-                    kernel(sum, s->list + o * room, s->counts[o], s->image + ky * pd.row + p * len);
+                if (to[o] != from[o])
+                    kernel(sum, s->list + o * room + from[o], to[o] - from[o],
+                           s->image + ky * pd.row + p * len);
+    }
 }
 
 /* dw = scale * sum + beta * dw, from [row][piece][channel][floats] to [row][tap][input
@@ -277,6 +245,35 @@ TARGET static void NAME(dw_finish)(const struct kern_conv *v, const float *sum, 
         }
 }
 
+/* Short runs (a first layer's) leave a list entry little to do: there the tile goes over all
+ * pixels, six places of a filter row by 16 output channels, and adds to dw itself. */
+#define DW_RUN_SHORT 24
+
+TARGET static void NAME(dw_image_dense)(const struct kern_conv *v, const float *image,
+                                        const float *dy, float *dw, float scale, float beta) {
+    struct padded pd = conv_padded(v);
+    size_t run = (size_t)v->kernel_w * v->in_c;
+    struct tile t = {.a_step = (size_t)v->stride_w * v->in_c, .a_run = v->stride_h * pd.row};
+    t.ldb = v->out_c;
+    t.b_run = (size_t)v->out_w * v->out_c;
+    t.len = v->out_w;
+    t.runs = v->out_h;
+    t.alpha = scale;
+    t.beta = beta;
+    for (size_t j = 0; j < v->out_c; j += TILE_COLS) {
+        t.cols = v->out_c - j < TILE_COLS ? v->out_c - j : TILE_COLS;
+        t.b = dy + j;
+        for (size_t k = 0; k < v->kernel_h * run;) {
+            unsigned rows = 0;
+            for (; rows < TILE_ROWS && k < v->kernel_h * run; rows++, k++) {
+                t.a[rows] = image + k / run * pd.row + k % run;
+                t.c[rows] = dw + k * v->out_c + j;
+            }
+            NAME(tile_run)(&t, rows);
+        }
+    }
+}
+
 TARGET static void NAME(conv2d_dw)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     if (v->groups != 1) {
@@ -284,25 +281,26 @@ TARGET static void NAME(conv2d_dw)(const struct kern_ctx *c, const struct kern_i
         return;
     }
     const float *x = kern_f32(c, in, 0), *dy = kern_f32(c, in, 1);
+    float *dw = kern_f32(c, in, 2), scale = kern_scale_of(c, v->scale),
+          beta = kern_beta_of(c, v->beta, v->weight_decay);
     struct dw_scratch s;
     (void)dw_layout(v, c->scratch, &s);
     struct padded pd = conv_padded(v);
-    struct inside area = conv_inside(v, &pd);
     struct pieces pc = conv_pieces(v);
-    size_t row = (size_t)v->in_w * v->in_c;
+    bool dense = pc.run < DW_RUN_SHORT;
     memset(s.sum, 0, v->kernel_h * pc.count * v->out_c * pc.vectors * LANES * sizeof(float));
     memset(s.image, 0, pd.floats * sizeof(float));
-    for (uint32_t b = 0; b < v->batch; b++) {
-        const float *image = x + (size_t)b * v->in_h * row;
-        for (uint32_t y = area.y0; y < area.y1; y++)
-            memcpy(s.image + y * pd.row + area.x0, image + (y - area.y0) * row,
-                   area.n * sizeof(float));
-        NAME(list_channels)(v, dy + (size_t)b * v->out_h * v->out_w * v->out_c, &s);
-        NAME(dw_image)(v, &s);
+    for (uint32_t b = 0; b < v->batch; b++, dy += (size_t)v->out_h * v->out_w * v->out_c) {
+        conv_pad(v, x + (size_t)b * v->in_h * v->in_w * v->in_c, s.image);
+        if (dense) {
+            NAME(dw_image_dense)(v, s.image, dy, dw, scale, b == 0 ? beta : 1.0f);
+        } else {
+            NAME(list_channels)(v, dy, &s);
+            NAME(dw_image)(v, &s);
+        }
     }
-    NAME(dw_finish)
-    (v, s.sum, kern_f32(c, in, 2), kern_scale_of(c, v->scale),
-     kern_beta_of(c, v->beta, v->weight_decay));
+    if (!dense)
+        NAME(dw_finish)(v, s.sum, dw, scale, beta);
 }
 
 #endif

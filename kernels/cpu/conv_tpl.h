@@ -5,6 +5,7 @@
 #ifndef SOTTO_KERN_CONV_TPL_H
 #define SOTTO_KERN_CONV_TPL_H
 
+#include "cpu/conv_geom.h"
 #include "cpu/tile_tpl.h"
 
 #define CONV_POOL_BYTES (256 * 1024) /* of unpooled outputs kept at a time */
@@ -17,7 +18,24 @@ struct conv_view {
     const float *bias;
     float *y;
     enum kern_act act;
+    unsigned char *spare; /* conv_spare_bytes of scratch */
 };
+
+/* Runs too short to be loops of their own (a first layer's) go through a table of offsets into a
+ * padded image. */
+#define CONV_RUN_SHORT 16
+INLINE bool conv_short(const struct kern_conv *v) {
+    return v->groups == 1 && (size_t)v->kernel_w * v->in_c < CONV_RUN_SHORT &&
+           v->out_c % TILE_COLS == 0;
+}
+INLINE size_t conv_short_taps(const struct kern_conv *v) {
+    return (size_t)v->kernel_h * v->kernel_w * v->in_c;
+}
+INLINE size_t conv_spare_bytes(const struct kern_conv *v) {
+    if (!conv_short(v))
+        return 0;
+    return conv_padded(v).floats * sizeof(float) + conv_short_taps(v) * sizeof(uint32_t);
+}
 
 INLINE size_t conv_strips(const struct kern_conv *v) {
     return (v->out_c / v->groups + TILE_COLS - 1) / TILE_COLS;
@@ -136,8 +154,45 @@ TARGET static void NAME(conv_block_grouped)(const struct conv_view *cv, struct s
                 }
 }
 
+TARGET static void NAME(conv_forward_short)(const struct conv_view *cv) {
+    const struct kern_conv *v = cv->v;
+    struct padded pd = conv_padded(v);
+    float *image = (float *)(void *)cv->spare;
+    uint32_t *offsets = (uint32_t *)(void *)(image + pd.floats);
+    size_t run = (size_t)v->kernel_w * v->in_c, taps = conv_short_taps(v), y_at = 0;
+    for (size_t k = 0; k < taps; k++)
+        offsets[k] = (uint32_t)(k / run * pd.row + k % run);
+    memset(image, 0, pd.floats * sizeof(float));
+    struct tile t = {.offsets = offsets, .len = taps, .alpha = 1.0f, .act = cv->act};
+    t.slope = v->slope;
+    for (uint32_t b = 0; b < cv->images; b++, y_at += (size_t)v->out_h * v->out_w * v->out_c) {
+        conv_pad(v, cv->x + (size_t)b * v->in_h * v->in_w * v->in_c, image);
+        for (size_t j = 0; j < v->out_c; j += TILE_COLS) {
+            unsigned rows = 0;
+            float *y = cv->y + y_at + j;
+            t.b = cv->packed + j * taps;
+            t.bias = cv->bias ? cv->bias + j : NULL;
+            for (size_t oy = 0; oy < v->out_h; oy++)
+                for (size_t ox = 0; ox < v->out_w; ox++, y += v->out_c) {
+                    t.a[rows] = image + oy * v->stride_h * pd.row + ox * v->stride_w * v->in_c;
+                    t.c[rows] = y;
+                    if (++rows == TILE_ROWS) {
+                        NAME(tile_run_offsets)(&t, rows);
+                        rows = 0;
+                    }
+                }
+            if (rows)
+                NAME(tile_run_offsets)(&t, rows);
+        }
+    }
+}
+
 TARGET static void NAME(conv_forward)(const struct conv_view *cv) {
     const struct kern_conv *v = cv->v;
+    if (conv_short(v)) {
+        NAME(conv_forward_short)(cv);
+        return;
+    }
     for (size_t group = 0; group < v->groups; group++)
         for (size_t strip = 0; strip < conv_strips(v); strip++)
             for (uint32_t oy = 0; oy < v->out_h;) {
@@ -161,20 +216,18 @@ INLINE enum kern_act act_in_tile(enum kern_act act) {
 }
 
 TARGET static size_t NAME(conv2d_scratch)(const struct kern_instr *in) {
-    return conv_packed_floats(&in->u.conv) * sizeof(float);
+    return conv_packed_floats(&in->u.conv) * sizeof(float) + conv_spare_bytes(&in->u.conv);
 }
 
 TARGET static void NAME(conv2d)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     float *packed = (float *)(void *)c->scratch;
     NAME(conv_pack)(v, kern_f32(c, in, 1), packed);
-    struct conv_view cv = {v,
-                           kern_f32(c, in, 0),
-                           v->batch,
-                           packed,
-                           kern_f32(c, in, 3),
-                           kern_f32(c, in, 2),
-                           act_in_tile(v->act)};
+    struct conv_view cv = {.v = v, .x = kern_f32(c, in, 0), .images = v->batch, .packed = packed};
+    cv.bias = kern_f32(c, in, 3);
+    cv.y = kern_f32(c, in, 2);
+    cv.act = act_in_tile(v->act);
+    cv.spare = (unsigned char *)(packed + conv_packed_floats(v));
     NAME(conv_forward)(&cv);
     if (cv.act != v->act)
         NAME(act_rows)
@@ -193,41 +246,62 @@ INLINE uint32_t conv_pool_images(const struct kern_conv *v) {
 TARGET static size_t NAME(conv2d_pool_scratch)(const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     size_t image = (size_t)v->out_h * v->out_w * v->out_c;
-    return (conv_packed_floats(v) + conv_pool_images(v) * image) * sizeof(float);
+    return (conv_packed_floats(v) + conv_pool_images(v) * image) * sizeof(float) +
+           conv_spare_bytes(v);
 }
 
-/* Maximum and its place over one window for n <= 8 channels; stride is floats between window
- * columns / rows. */
-INLINE void pool_max_lanes(const float *x, uint32_t kh, uint32_t kw, size_t row, size_t col,
-                           uint32_t first, uint32_t arg_row, size_t n, float *y, uint8_t *arg) {
-    v8i place = (v8i){0} + (int32_t)first, mask = V_FIRST(n);
-    v8 best = V_LOAD_FIRST(x, mask);
-    for (uint32_t ky = 0; ky < kh; ky++)
-        for (uint32_t kx = ky == 0 ? 1 : 0; kx < kw; kx++) {
-            v8 val = V_LOAD_FIRST(x + ky * row + kx * col, mask);
-            v8i better = (v8i)(val > best) | ((v8i)(best != best) & (v8i)(val == val));
-            v8i here = (v8i){0} + (int32_t)(first + ky * arg_row + kx);
-            best = V_SELECT(better, val, best);
-            place = (here & better) | (place & ~better);
+/* Maximum and its place over a window of floats row and col apart, for n <= 8 channels; places
+ * count from first, a window row is arg_row of them. */
+struct pool_window {
+    uint32_t kh, kw, first, arg_row;
+    size_t row, col;
+};
+#define POOL_MAX_LANES(LOAD)                                                                       \
+    v8 best = LOAD(x);                                                                             \
+    v8i place = (v8i){0} + (int32_t)w->first;                                                      \
+    for (uint32_t ky = 0; ky < w->kh; ky++)                                                        \
+        for (uint32_t kx = ky == 0 ? 1 : 0; kx < w->kw; kx++) {                                    \
+            v8 val = LOAD(x + ky * w->row + kx * w->col);                                          \
+            v8i better = (v8i)(val > best) | (v8i)(best != best); /* NaN never stays */            \
+            v8i here = (v8i){0} + (int32_t)(w->first + ky * w->arg_row + kx);                      \
+            best = V_SELECT(better, val, best);                                                    \
+            place = (here & better) | (place & ~better);                                           \
         }
-    V_STORE_FIRST(y, best, n);
-    for (size_t i = 0; i < n; i++)
-        arg[i] = (uint8_t)place[i];
+#define POOL_LOAD_REST(p) V_LOAD_FIRST(p, mask)
+INLINE void pool_max_lanes(const float *x, const struct pool_window *w, size_t n, float *y,
+                           uint8_t *arg) {
+    if (n == LANES) {
+        POOL_MAX_LANES(V_LOAD)
+        V_STORE(y, best);
+        for (size_t i = 0; i < LANES; i++)
+            arg[i] = (uint8_t)place[i];
+    } else {
+        const v8i mask = V_FIRST(n);
+        POOL_MAX_LANES(POOL_LOAD_REST)
+        V_STORE_FIRST(y, best, n);
+        for (size_t i = 0; i < n; i++)
+            arg[i] = (uint8_t)place[i];
+    }
+}
+INLINE void pool_max_pixel(const float *x, const struct pool_window *w, size_t channels, float *y,
+                           uint8_t *arg) {
+    size_t ch = 0;
+    for (; ch + LANES <= channels; ch += LANES)
+        pool_max_lanes(x + ch, w, LANES, y + ch, arg + ch);
+    if (ch < channels)
+        pool_max_lanes(x + ch, w, channels - ch, y + ch, arg + ch);
 }
 
 TARGET static void NAME(conv_pool_images_max)(const struct kern_conv *v, uint32_t images,
                                               const float *x, float *y, uint8_t *arg) {
     uint32_t ph = v->out_h / v->pool_h, pw = v->out_w / v->pool_w;
     size_t row = (size_t)v->out_w * v->out_c;
+    const struct pool_window w = {v->pool_h, v->pool_w, 0, v->pool_w, row, v->out_c};
     for (uint32_t b = 0; b < images; b++, x += v->out_h * row)
         for (uint32_t py = 0; py < ph; py++)
             for (uint32_t px = 0; px < pw; px++, y += v->out_c, arg += v->out_c) {
                 const float *from = x + py * v->pool_h * row + (size_t)px * v->pool_w * v->out_c;
-                for (uint32_t ch = 0; ch < v->out_c; ch += LANES) {
-                    size_t n = v->out_c - ch < LANES ? v->out_c - ch : LANES;
-                    pool_max_lanes(from + ch, v->pool_h, v->pool_w, row, v->out_c, 0, v->pool_w, n,
-                                   y + ch, arg + ch);
-                }
+                pool_max_pixel(from, &w, v->out_c, y, arg);
             }
 }
 
@@ -237,8 +311,11 @@ TARGET static void NAME(conv2d_pool)(const struct kern_ctx *c, const struct kern
     float *y = kern_f32(c, in, 2);
     uint8_t *arg = kern_ptr(c, in, 4);
     NAME(conv_pack)(v, kern_f32(c, in, 1), packed);
-    struct conv_view cv = {v,   kern_f32(c, in, 0), 0, packed, kern_f32(c, in, 3),
-                           raw, act_in_tile(v->act)};
+    struct conv_view cv = {.v = v, .x = kern_f32(c, in, 0), .packed = packed, .y = raw};
+    cv.bias = kern_f32(c, in, 3);
+    cv.act = act_in_tile(v->act);
+    cv.spare =
+        (unsigned char *)(raw + (size_t)conv_pool_images(v) * v->out_h * v->out_w * v->out_c);
     size_t image = (size_t)v->out_h * v->out_w * v->out_c;
     size_t pooled = (size_t)(v->out_h / v->pool_h) * (v->out_w / v->pool_w) * v->out_c;
     for (uint32_t b = 0; b < v->batch; b += cv.images) {

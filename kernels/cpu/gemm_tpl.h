@@ -6,9 +6,9 @@
 
 #include "cpu/tile_tpl.h"
 
-/* Rows of B a strip is kept hot for. 64 rows of a strip of 16 are 4 KiB: half of them are read
- * again from L1. */
-#define GEMM_K_SKINNY    64
+#define GEMM_K_SKINNY 96 /* of B's rows at a time */
+#define GEMM_BLOCK_FLOATS                                                                          \
+    16384 /* of B at a time: 64 KiB, read again from L2 by the next rows of A */
 #define GEMM_K_PACKED    256
 #define GEMM_ROWS_SKINNY 32 /* up to here B is not packed */
 
@@ -29,13 +29,6 @@ struct gemm_view { /* a product as the loops see it: strides instead of transpos
     float slope;
 };
 
-/* Asks for row strips of the next block while this one is worked on: the hardware does not foresee
- * jumps of a row. */
-INLINE void prefetch_strip(const float *b, size_t ldb, size_t rows) {
-    for (size_t r = 0; r < rows; r++)
-        __builtin_prefetch(b + r * ldb, 0, 2);
-}
-
 /* One strip of columns times all rows of A, over k in [k0, k0 + len). */
 TARGET static void NAME(gemm_strip)(const struct gemm_view *g, const float *b, size_t ldb, size_t j,
                                     size_t k0, size_t len) {
@@ -48,7 +41,6 @@ TARGET static void NAME(gemm_strip)(const struct gemm_view *g, const float *b, s
         t.act = g->act;
         t.slope = g->slope;
     }
-    /* Even tiles: 10 rows are 5 + 5, not 6 + 4. */
     size_t tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS;
     for (size_t i = 0, done = 0; i < tiles; i++) {
         unsigned rows = (unsigned)((g->m - done + (tiles - i) - 1) / (tiles - i));
@@ -61,31 +53,142 @@ TARGET static void NAME(gemm_strip)(const struct gemm_view *g, const float *b, s
     }
 }
 
+/* c += a b for a few rows, over whole strips of 16 columns, with a short k: what both skinny
+ * products below are made of. a is packed as [k][6], alpha already in it. The sum over k starts
+ * from 0 and is added to c once: in the update of plain SGD a weight is rounded once. */
+#define U_ZERO(r)  v8 x##r = V_SET(0.0f), y##r = x##r;
+#define U_AHEAD(r) __builtin_prefetch(c + r * n + next_c, 0, 2);
+#define U_FMA(r)                                                                                   \
+    s = V_SET(ap[r]);                                                                              \
+    x##r = V_FMA(s, b0, x##r);                                                                     \
+    y##r = V_FMA(s, b1, y##r);
+#define U_ADD(r)                                                                                   \
+    {                                                                                              \
+        float *to = c + r * n;                                                                     \
+        V_STORE(to, x##r + V_LOAD(to));                                                            \
+        V_STORE(to + LANES, y##r + V_LOAD(to + LANES));                                            \
+    }
+#define U_MIX(r)                                                                                   \
+    {                                                                                              \
+        float *to = c + r * n;                                                                     \
+        V_STORE(to, V_FMA(V_SET(*beta), V_LOAD(to), x##r));                                        \
+        V_STORE(to + LANES, V_FMA(V_SET(*beta), V_LOAD(to + LANES), y##r));                        \
+    }
+#define U_SET(r)                                                                                   \
+    {                                                                                              \
+        float *to = c + r * n;                                                                     \
+        V_STORE(to, x##r);                                                                         \
+        V_STORE(to + LANES, y##r);                                                                 \
+    }
+/* What becomes of c. An integer and a pointer to beta: with one float more in a register an
+ * accumulator is spilled. */
+enum { UPDATE_SET, UPDATE_ADD, UPDATE_MIX };
+/* Strips jump from row to row, which the hardware does not foresee: whichever of b and c comes from
+ * far (b is the weights in forward, c in the update) is asked for one block of rows in advance. */
+#define UPDATE_KERNEL(rows)                                                                        \
+    TARGET static void NAME(update_##rows##x16)(const float *a, const float *b, float *c,          \
+                                                size_t n, size_t k, int mode, const float *beta) { \
+        const size_t next_b = k * n, next_c = TILE_ROWS * n;                                       \
+        for (size_t strips = n / TILE_COLS; strips; strips--, b += TILE_COLS, c += TILE_COLS) {    \
+            ROWS_##rows(U_ZERO) ROWS_##rows(U_AHEAD) const float *ap = a, *bp = b;                 \
+            for (size_t i = k; i; i--, ap += TILE_ROWS, bp += n) {                                 \
+                v8 s, b0 = V_LOAD(bp), b1 = V_LOAD(bp + LANES);                                    \
+                __builtin_prefetch(bp + next_b, 0, 2);                                             \
+                ROWS_##rows(U_FMA)                                                                 \
+            }                                                                                      \
+            if (mode == UPDATE_ADD) {                                                              \
+                ROWS_##rows(U_ADD)                                                                 \
+            } else if (mode == UPDATE_SET) {                                                       \
+                ROWS_##rows(U_SET)                                                                 \
+            } else {                                                                               \
+                ROWS_##rows(U_MIX)                                                                 \
+            }                                                                                      \
+        }                                                                                          \
+    }
+UPDATE_KERNEL(1)
+UPDATE_KERNEL(2)
+UPDATE_KERNEL(3)
+UPDATE_KERNEL(4)
+UPDATE_KERNEL(5)
+UPDATE_KERNEL(6)
+
+/* Rows [i, i + rows) of c over k in [k0, k0 + len), len <= GEMM_K_SKINNY, whole strips only. */
+TARGET static void NAME(gemm_update)(const struct gemm_view *g, size_t i, unsigned rows, size_t k0,
+                                     size_t len, float beta) {
+    typedef void update_fn(const float *, const float *, float *, size_t, size_t, int,
+                           const float *);
+    static update_fn *const table[] = {NAME(update_1x16), NAME(update_2x16), NAME(update_3x16),
+                                       NAME(update_4x16), NAME(update_5x16), NAME(update_6x16)};
+    float packed[GEMM_K_SKINNY * TILE_ROWS];
+    const float *a = g->a + i * g->a_row + k0 * g->a_k;
+    if (g->a_row == 1) {
+        for (size_t k = 0; k < len; k++)
+            for (size_t r = 0; r < rows; r++)
+                packed[k * TILE_ROWS + r] = g->alpha * a[k * g->a_k + r];
+    } else {
+        for (size_t r = 0; r < rows; r++)
+            for (size_t k = 0; k < len; k++)
+                packed[k * TILE_ROWS + r] = g->alpha * a[r * g->a_row + k * g->a_k];
+    }
+    int mode = beta == 0.0f ? UPDATE_SET : beta == 1.0f ? UPDATE_ADD : UPDATE_MIX;
+    table[rows - 1](packed, g->b + k0 * g->ldb, g->c + i * g->n, g->n, len, mode, &beta);
+}
+
+/* bias and activation over columns [0, n) of every row. */
+TARGET static void NAME(gemm_finish)(const struct gemm_view *g, size_t n) {
+    if (!g->bias && g->act == KERN_ACT_NONE)
+        return;
+    for (size_t i = 0; i < g->m; i++) {
+        float *c = g->c + i * g->n;
+        for (size_t j = 0; j < n; j += LANES) {
+            v8 v = V_LOAD(c + j);
+            if (g->bias)
+                v += V_LOAD(g->bias + j);
+            if (g->act == KERN_ACT_RELU)
+                v = V_MAX(V_SET(0.0f), v);
+            else if (g->act == KERN_ACT_LEAKY_RELU)
+                v = V_MAX(v * g->slope, v);
+            V_STORE(c + j, v);
+        }
+    }
+}
+
 /* Few k, many rows: dW of a dense layer, whose k is the batch. B stays in the cache, every row of C
- * is visited once. */
+ * is visited once, and the whole step of plain SGD is the addition in the store. */
 TARGET static void NAME(gemm_flat)(const struct gemm_view *g) {
     struct gemm_view part = *g;
+    size_t whole = g->n / TILE_COLS * TILE_COLS;
     for (size_t i = 0; i < g->m; i += TILE_ROWS) {
         part.a = g->a + i * g->a_row;
         part.c = g->c + i * g->n;
         part.m = g->m - i < TILE_ROWS ? g->m - i : TILE_ROWS;
-        for (size_t j = 0; j < g->n; j += TILE_COLS)
-            NAME(gemm_strip)(&part, g->b + j, g->ldb, j, 0, g->k);
+        if (whole)
+            NAME(gemm_update)(g, i, (unsigned)part.m, 0, g->k, g->beta);
+        if (whole < g->n)
+            NAME(gemm_strip)(&part, g->b + whole, g->ldb, whole, 0, g->k);
+        NAME(gemm_finish)(&part, whole);
     }
 }
 
+/* Few rows: a block of rows of B is read as it lies in memory and used for all rows of A while it
+ * is in L1. */
 TARGET static void NAME(gemm_skinny)(const struct gemm_view *g) {
-    bool big = g->k * g->n > 64 * 1024;
-    for (size_t k0 = 0; k0 < g->k; k0 += GEMM_K_SKINNY) {
-        size_t len = g->k - k0 < GEMM_K_SKINNY ? g->k - k0 : GEMM_K_SKINNY;
-        size_t next = g->k - k0 - len < GEMM_K_SKINNY ? g->k - k0 - len : GEMM_K_SKINNY;
-        const float *b = g->b + k0 * g->ldb;
-        for (size_t j = 0; j < g->n; j += TILE_COLS) {
-            if (big)
-                prefetch_strip(b + len * g->ldb + j, g->ldb, next);
-            NAME(gemm_strip)(g, b + j, g->ldb, j, k0, len);
+    size_t whole = g->n / TILE_COLS * TILE_COLS;
+    size_t block = GEMM_BLOCK_FLOATS / g->n;
+    block = block < 8 ? 8 : block > GEMM_K_SKINNY ? GEMM_K_SKINNY : block;
+    size_t tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS;
+    for (size_t k0 = 0; whole && k0 < g->k; k0 += block) {
+        size_t len = g->k - k0 < block ? g->k - k0 : block;
+        for (size_t i = 0, done = 0; i < tiles; i++) {
+            /* Even tiles: 10 rows are 5 + 5, not 6 + 4. */
+            unsigned rows = (unsigned)((g->m - done + (tiles - i) - 1) / (tiles - i));
+            NAME(gemm_update)(g, done, rows, k0, len, k0 == 0 ? g->beta : 1.0f);
+            done += rows;
         }
     }
+    NAME(gemm_finish)(g, whole);
+    if (whole < g->n)
+        NAME(gemm_strip)(g, g->b + whole, g->ldb, whole, 0, g->k);
 }
 
 /* dst[k][16] = the strip of B, zeros past its columns. */
@@ -125,11 +228,14 @@ TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
 /* c[j .. j + count) of one row from four vectors of partial sums. */
 #define DOT_FINISH(i, s0, s1, s2, s3)                                                              \
     {                                                                                              \
-        float lanes[4];                                                                            \
-        DOT_SUM4(lanes, s0, s1, s2, s3)                                                            \
+        float sums[4];                                                                             \
+        DOT_SUM4(sums, s0, s1, s2, s3)                                                             \
         float *c = g->c + (row + (i)) * g->n + j;                                                  \
-        for (size_t l = 0; l < count; l++)                                                         \
-            c[l] = g->alpha * lanes[l] + (g->beta != 0.0f ? g->beta * c[l] : 0.0f);                \
+        if (plain)                                                                                 \
+            memcpy(c, sums, sizeof(sums));                                                         \
+        else                                                                                       \
+            for (size_t l = 0; l < count; l++)                                                     \
+                c[l] = g->alpha * sums[l] + (g->beta != 0.0f ? g->beta * c[l] : 0.0f);             \
     }
 #ifdef KERN_ISA_AVX2
 #define DOT_SUM4(out, s0, s1, s2, s3)                                                              \
@@ -165,6 +271,7 @@ TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
 #define DOT_KERNEL(q)                                                                              \
     TARGET static void NAME(dot_##q##x4)(const struct gemm_view *g, size_t row, size_t j) {        \
         size_t count = g->n - j < 4 ? g->n - j : 4, k = 0;                                         \
+        const bool plain = count == 4 && g->alpha == 1.0f && g->beta == 0.0f;                      \
         const float *b0 = g->b + j * g->ldb, *b1 = count > 1 ? b0 + g->ldb : b0,                   \
                     *b2 = count > 2 ? b1 + g->ldb : b1, *b3 = count > 3 ? b2 + g->ldb : b2;        \
         ROWS_##q(D_ROW) ROWS_##q(D_ZERO) for (; k + LANES <= g->k; k += LANES) {                   \

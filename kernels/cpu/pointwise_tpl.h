@@ -292,11 +292,9 @@ TARGET static void NAME(pool_max)(const struct kern_ctx *c, const struct kern_in
                 int64_t ix =
                     kern_taps(ox, v->stride_w, v->pad_left, v->kernel_w, v->in_w, &x0, &x1);
                 const float *from = x + (size_t)(iy + y0) * row + (size_t)(ix + x0) * col;
-                for (uint32_t ch = 0; ch < v->channels; ch += LANES) {
-                    size_t n = v->channels - ch < LANES ? v->channels - ch : LANES;
-                    pool_max_lanes(from + ch, y1 - y0, x1 - x0, row, col, y0 * v->kernel_w + x0,
-                                   v->kernel_w, n, y + ch, arg + ch);
-                }
+                const struct pool_window w = {y1 - y0,     x1 - x0, y0 * v->kernel_w + x0,
+                                              v->kernel_w, row,     col};
+                pool_max_pixel(from, &w, col, y, arg);
             }
 }
 

@@ -15,18 +15,23 @@ typedef int32_t v8i_any __attribute__((vector_size(32), aligned(4), may_alias));
 
 #define V_LOAD(p)            ((v8)(*(const v8_any *)(const void *)(p)))
 #define V_STORE(p, x)        (*(v8_any *)(void *)(p) = (x))
-#define V_SET(x)             ((v8){0} + (x))
 #define V_SELECT(mask, a, b) ((v8)(((v8i)(a) & (mask)) | ((v8i)(b) & ~(mask))))
 
 #ifdef KERN_ISA_AVX2
 #include <immintrin.h>
 #define TARGET                __attribute__((target("avx2,fma")))
+#define V_SET(x)              _mm256_set1_ps(x)
 #define V_FMA(a, b, c)        _mm256_fmadd_ps(a, b, c)
 #define V_MAX(a, b)           _mm256_max_ps(a, b) /* b when either is NaN */
 #define V_LOAD_FIRST(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
 #define NAME(x)               x##_avx2
 #else
 #define TARGET
+#define V_SET(x)                                                                                   \
+    __extension__({                                                                                \
+        const float s_ = (x);                                                                      \
+        (v8){s_, s_, s_, s_, s_, s_, s_, s_};                                                      \
+    })
 #define V_FMA(a, b, c) ((a) * (b) + (c))
 #define V_MAX(a, b)    V_SELECT((a) > (b), a, b)
 #define NAME(x)        x##_portable

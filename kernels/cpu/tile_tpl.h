@@ -16,6 +16,7 @@ struct tile {
     size_t a_step, a_run;
     const float *b; /* element (k, column) of run j lies at b[j * b_run + k * ldb + column] */
     size_t ldb, b_run;
+    const uint32_t *offsets; /* tile_run_offsets: element k of row r is a[r][offsets[k]]; one run */
     size_t len, runs;  /* a convolution's run is one filter row: taps and channels lie side by side
                           in NHWC */
     size_t cols;       /* 1..16 */
@@ -94,6 +95,30 @@ struct tile {
     const size_t step = t->a_step, ldb = t->ldb;                                                   \
     const v8 alpha = V_SET(t->alpha), beta = V_SET(t->beta);
 
+/* For short runs: one loop over all k, the places come from a table. b is packed, 16 columns. */
+#define OFFSET_KERNEL(n)                                                                           \
+    TARGET static void NAME(tile_##n##x16_offsets)(const struct tile *t) {                         \
+        const v8 alpha = V_SET(t->alpha), beta = V_SET(t->beta);                                   \
+        ROWS_##n(T_A) ROWS_##n(T_ZERO2) const float *b = t->b;                                     \
+        for (size_t k = 0; k < t->len; k++, b += TILE_COLS) {                                      \
+            const size_t off = t->offsets[k];                                                      \
+            v8 s, b0 = V_LOAD(b), b1 = V_LOAD(b + LANES);                                          \
+            ROWS_##n(T_FMA2)                                                                       \
+        }                                                                                          \
+        v8 bias0 = V_SET(0.0f), bias1 = bias0;                                                     \
+        if (t->bias) {                                                                             \
+            bias0 = V_LOAD(t->bias);                                                               \
+            bias1 = V_LOAD(t->bias + LANES);                                                       \
+        }                                                                                          \
+        ROWS_##n(T_STORE2)                                                                         \
+    }
+OFFSET_KERNEL(1)
+OFFSET_KERNEL(2)
+OFFSET_KERNEL(3)
+OFFSET_KERNEL(4)
+OFFSET_KERNEL(5)
+OFFSET_KERNEL(6)
+
 #define TILE_KERNELS(n)                                                                            \
     TARGET static void NAME(tile_##n##x16)(const struct tile *t) {                                 \
         T_HEAD                                                                                     \
@@ -148,6 +173,14 @@ TARGET static void NAME(tile_run)(const struct tile *t, unsigned rows) {
     static tile_fn *const slim[] = {NAME(tile_1x1to8), NAME(tile_2x1to8), NAME(tile_3x1to8),
                                     NAME(tile_4x1to8), NAME(tile_5x1to8), NAME(tile_6x1to8)};
     tile_fn *const *table = t->cols == TILE_COLS ? full : t->cols > LANES ? wide : slim;
+    table[rows - 1](t);
+}
+
+TARGET static void NAME(tile_run_offsets)(const struct tile *t, unsigned rows) {
+    typedef void tile_fn(const struct tile *);
+    static tile_fn *const table[] = {NAME(tile_1x16_offsets), NAME(tile_2x16_offsets),
+                                     NAME(tile_3x16_offsets), NAME(tile_4x16_offsets),
+                                     NAME(tile_5x16_offsets), NAME(tile_6x16_offsets)};
     table[rows - 1](t);
 }
 

@@ -20,7 +20,10 @@ typedef float lanes __attribute__((vector_size(32)));
     target static void name(float *sink, unsigned long rounds) {                                   \
         EACH_CHAIN(CHAIN_INIT)                                                                     \
         lanes a = (lanes){0} + 0.999999f, b = (lanes){0} + 1e-6f, sum = (lanes){0};                \
-        for (unsigned long r = 0; r < rounds; r++) {                                               \
+        for (unsigned long r = 0; r < rounds; r += 4) {                                            \
+            EACH_CHAIN(step)                                                                       \
+            EACH_CHAIN(step)                                                                       \
+            EACH_CHAIN(step)                                                                       \
             EACH_CHAIN(step)                                                                       \
         }                                                                                          \
         EACH_CHAIN(CHAIN_ADD)                                                                      \
