@@ -1,7 +1,6 @@
 /* Members of the open round: look-up, changes of state with the counts of their groups, leases. */
 #include "round/round_int.h"
 
-
 struct round_member *member_find(struct round_engine *e, uint64_t serial) {
     uint32_t low = 0, high = e->member_count;
     while (low < high) {

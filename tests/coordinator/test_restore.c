@@ -26,9 +26,6 @@ static struct saved save(const struct fixture *f) {
         if (v.members[i].state == ROUND_CHECKED)
             v.members[i].state = ROUND_STORED;
     }
-    for (uint32_t i = 0; i < v.s.group_count; i++)
-        if (v.groups[i].state == ROUND_GROUP_SUMMING)
-            v.groups[i].state = ROUND_GROUP_RUNNING;
     return v;
 }
 
@@ -46,7 +43,7 @@ static void restart(struct fixture *f) {
     assert_int_equal(round_next_ms(f->engine), 0);
     for (uint32_t i = 0; i < MEMBERS; i++)
         if (v.members[i].state == ROUND_STORED &&
-            v.groups[v.members[i].group].state == ROUND_GROUP_RUNNING)
+            v.groups[v.members[i].group].state != ROUND_GROUP_SUMMED)
             fixture_checked(f, v.members[i].serial, true);
     if (fixture_count(f, ROUND_DO_SUM) == 0 && fixture_count(f, ROUND_DO_ADVANCE) == 0)
         fixture_tick(f);

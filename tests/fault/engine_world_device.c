@@ -13,9 +13,10 @@ static void send(struct world *w, uint64_t serial, enum world_message_kind kind,
 static void flood(struct world *w, uint64_t serial) {
     static const enum world_message_kind kinds[] = {TO_HOST_REPORT, TO_HOST_HEARTBEAT,
                                                     TO_HOST_DECLINE, TO_HOST_CHECK_IN};
-    for (uint32_t n = rng_below(&w->rng, 4); n > 0; n--)
-        send(w, serial, kinds[rng_below(&w->rng, ARRAY_LEN(kinds))],
-             rng_below(&w->rng, WORLD_ROUNDS));
+    for (uint32_t n = rng_below(&w->rng, 4); n > 0; n--) {
+        enum world_message_kind kind = kinds[rng_below(&w->rng, ARRAY_LEN(kinds))];
+        send(w, serial, kind, rng_below(&w->rng, WORLD_ROUNDS));
+    }
 }
 
 void world_device_act(struct world *w, uint64_t serial) {
