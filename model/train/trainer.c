@@ -64,23 +64,47 @@ static float *find_kept(const struct train_engine *e, enum kern_role role, uint6
     return NULL;
 }
 
+static enum sotto_status rule_options(const struct train_rule *rule, uint32_t batch_max,
+                                      struct graph_options *out, struct sotto_error *err) {
+    enum sotto_status status = train_rule_check(rule, err);
+    if (status != SOTTO_OK)
+        return status;
+    if (rule->batch == 0 && batch_max == 0)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "a full batch needs to know how many rows at most");
+    *out = (struct graph_options){.mode = GRAPH_TRAIN,
+                                  .batch = rule->batch ? rule->batch : batch_max,
+                                  .momentum = rule->momentum,
+                                  .weight_decay = rule->weight_decay,
+                                  .prox_mu = rule->prox_mu,
+                                  .nesterov = rule->nesterov,
+                                  .clip_norm = rule->clip_norm};
+    return SOTTO_OK;
+}
+
+enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *rule,
+                               uint32_t batch_max, uint64_t *bytes, struct sotto_error *err) {
+    struct graph_options options;
+    struct kern_program *program;
+    enum sotto_status status;
+    TRY(rule_options(rule, batch_max, &options, err));
+    TRY(graph_compile_program(g, &options, &program, err));
+    *bytes = program->arena_bytes;
+    graph_program_free(program);
+out:
+    return status;
+}
+
 enum sotto_status trainer_new(const struct graph *g, const struct train_rule *rule,
                               uint32_t batch_max, const struct kern_backend *backend,
                               struct trainer **out, struct sotto_error *err) {
     enum sotto_status status;
+    struct graph_options options;
     struct trainer *t = NULL;
     *out = NULL;
-    TRY(train_rule_check(rule, err));
+    TRY(rule_options(rule, batch_max, &options, err));
     t = mem_zalloc(sizeof *t);
     if (!t)
         TRY_FAIL(err, SOTTO_NOMEM, "trainer");
-    struct graph_options options = {.mode = GRAPH_TRAIN,
-                                    .batch = rule->batch ? rule->batch : batch_max,
-                                    .momentum = rule->momentum,
-                                    .weight_decay = rule->weight_decay,
-                                    .prox_mu = rule->prox_mu,
-                                    .nesterov = rule->nesterov,
-                                    .clip_norm = rule->clip_norm};
     TRY(train_engine_init(&t->engine, g, &options, backend, err));
     t->rule = *rule;
     t->batch = options.batch;

@@ -35,6 +35,9 @@ enum sotto_status trainer_new(const struct graph *g, const struct train_rule *ru
                               uint32_t batch_max, /* rows for rule.batch 0 (full batch); ignored otherwise */
                               const struct kern_backend *backend, struct trainer **out,
                               struct sotto_error *err);
+/* The arena that such a trainer will take, without taking it: a device compares it with its own limit first. */
+enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *rule,
+                               uint32_t batch_max, uint64_t *bytes, struct sotto_error *err);
 void trainer_free(struct trainer *t);
 uint64_t trainer_bytes(const struct trainer *t);
 
