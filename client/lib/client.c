@@ -74,7 +74,7 @@ static enum sotto_status open_all(struct sotto_client *c, const sotto_client_con
     struct devstore_counters counters;
     enum sotto_status status;
     TRY(id_setup(err));
-    TRY(devstore_open(config->state_dir, &c->store, err));
+    TRY(devstore_open(config->state_dir, DEVSTORE_OWN, &c->store, err));
     TRY(open_policy(c, config->policy_file, err));
     TRY(open_backend(c, config->backend, err));
     devstore_budget(c->store, c->policy.examples_bytes_max, c->policy.examples_age_max_ms);

@@ -90,6 +90,7 @@ static void on_check_in_reply(struct session *s, const sotto_CheckInReply *m, st
     } else if (m->terms.size == 0) {
         session_drop_terms(s);
         s->errors = 0;
+        s->answers++;
         snprintf(s->reason, sizeof s->reason, "%s", m->reason);
         session_go_idle(s, s->now_ms + m->come_back_ms);
     } else {
@@ -185,6 +186,7 @@ static void on_report_ack(struct session *s, const sotto_ReportAck *m) {
     s->stage = SESSION_NONE;
     s->deadline_ms = s->train_limit_ms = UINT64_MAX;
     s->errors = 0;
+    s->answers++;
     s->report_refusals = 0;
     session_emit_counters(s);
     if (m->status == SOTTO_OK)
@@ -252,6 +254,7 @@ void session_on_message(struct session *s, const sotto_Envelope *m, struct view 
             uint64_t wait = m->body.decline_reply.come_back_ms;
             if (strstr(s->decline_rule, "_per_day") != NULL)
                 wait = num_max_u64(wait, session_buckets_wait_ms(s));
+            s->answers++;
             session_go_idle(s, s->now_ms + wait);
         }
         break;

@@ -382,6 +382,14 @@ enum session_phase session_phase(const struct session *s) {
     return s->phase;
 }
 
+uint32_t session_answers(const struct session *s) {
+    return s->answers;
+}
+
+uint32_t session_failures(const struct session *s) {
+    return s->failures;
+}
+
 const sotto_Terms *session_terms(const struct session *s) {
     return s->stage == SESSION_NONE ? NULL : &s->terms;
 }

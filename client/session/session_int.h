@@ -44,6 +44,7 @@ struct session {
     uint32_t endpoint;
     uint32_t failures, refusals; /* of the link, in a row */
     uint32_t errors;             /* answers of kind Error since something last went well */
+    uint32_t answers;            /* conversations that came to an end */
     uint32_t tries;              /* of the message that waits for its answer */
     uint64_t due_ms;             /* IDLE: next check-in */
     uint64_t link_due_ms;        /* CONNECTING: time-out; TRAIN without a link: next attempt */

@@ -17,9 +17,14 @@
 
 struct devstore;
 
+enum devstore_mode {
+    DEVSTORE_OWN,   /* the one process that works and sends */
+    DEVSTORE_SHARE, /* beside it: adds examples, looks at what there is */
+};
 /* Makes what is missing, migrates, checks the database after an unclean stop. BUSY: another process
- * uses it, or a lock is held; CORRUPT, VERSION, FULL say what to do. */
-enum sotto_status devstore_open(const char *dir, struct devstore **out, struct sotto_error *err);
+ * owns it, or a lock is held; CORRUPT, VERSION, FULL say what to do. */
+enum sotto_status devstore_open(const char *dir, enum devstore_mode mode, struct devstore **out,
+                                struct sotto_error *err);
 void devstore_close(struct devstore *s);
 const char *devstore_dir(const struct devstore *s);
 /* All changes between begin and commit hold together, or none. They nest: the outermost counts.

@@ -256,7 +256,8 @@ out:
     return status;
 }
 
-enum sotto_status devstore_open(const char *dir, struct devstore **out, struct sotto_error *err) {
+enum sotto_status devstore_open(const char *dir, enum devstore_mode mode, struct devstore **out,
+                                struct sotto_error *err) {
     enum sotto_status status;
     char path[IO_PATH_MAX];
     *out = NULL;
@@ -269,13 +270,16 @@ enum sotto_status devstore_open(const char *dir, struct devstore **out, struct s
         TRY_FAIL(err, SOTTO_LIMIT, "the path of the state folder is too long");
     TRY(io_join(s->files, sizeof s->files, dir, "files", err));
     TRY(io_mkdir_p(s->files, 0700, err));
-    TRY(io_join(path, sizeof path, dir, "lock", err));
-    status = io_lock(path, &s->lock_fd, err);
-    if (status == SOTTO_BUSY)
-        TRY_FAIL(err, SOTTO_BUSY, "%.180s is in use by another sotto-client", dir);
-    TRY(status);
+    if (mode == DEVSTORE_OWN) {
+        TRY(io_join(path, sizeof path, dir, "lock", err));
+        status = io_lock(path, &s->lock_fd, err);
+        if (status == SOTTO_BUSY)
+            TRY_FAIL(err, SOTTO_BUSY, "%.180s is in use by another sotto-client", dir);
+        TRY(status);
+    }
     TRY(open_database(s, err));
-    TRY(store_files_sweep(s, err));
+    if (mode == DEVSTORE_OWN)
+        TRY(store_files_sweep(s, err));
     *out = s;
     s = NULL;
 out:

@@ -69,14 +69,18 @@ enum sotto_status store_migrate(struct devstore *s, struct sotto_error *err) {
             err, SOTTO_VERSION,
             "device store %.100s has version %lld, this program knows up to %zu: use a newer one",
             s->dir, (long long)version, ARRAY_LEN(migrations));
-    for (size_t v = (size_t)version; v < ARRAY_LEN(migrations); v++) {
+    while (version < (int64_t)ARRAY_LEN(migrations)) {
         TRY(devstore_begin(s, err));
-        snprintf(mark, sizeof mark, "PRAGMA user_version=%zu; PRAGMA application_id=%d", v + 1,
-                 APPLICATION_ID);
-        status = run_script(s, migrations[v], err);
-        if (status == SOTTO_OK)
-            status = run_script(s, mark, err);
-        crash_point("migrate");
+        status = user_version(s, &version, err); /* another process may have been faster */
+        if (status == SOTTO_OK && version < (int64_t)ARRAY_LEN(migrations)) {
+            version++;
+            snprintf(mark, sizeof mark, "PRAGMA user_version=%lld; PRAGMA application_id=%d",
+                     (long long)version, APPLICATION_ID);
+            status = run_script(s, migrations[version - 1], err);
+            if (status == SOTTO_OK)
+                status = run_script(s, mark, err);
+            crash_point("migrate");
+        }
         if (status != SOTTO_OK) {
             devstore_rollback(s);
             goto out;

@@ -162,6 +162,9 @@ struct wire_hash session_terms_hash(const struct session *s);
 const char *session_reason(const struct session *s);
 /* Of the phase (FETCH, REPORT), 0..1000. */
 uint32_t session_permille(const struct session *s);
+/* Conversations that came to an end (no plan, declined, report acknowledged), and failures of the link since the last answer. */
+uint32_t session_answers(const struct session *s);
+uint32_t session_failures(const struct session *s);
 /* A newer document, borrowed for the session's life: after STORE_DOCUMENT, or when one was given by hand. */
 void session_document(struct session *s, const struct id_document *document);
 

@@ -1,0 +1,58 @@
+/* The agent's command line and commands: what its files share. */
+#ifndef SOTTO_CLIENT_AGENT_H
+#define SOTTO_CLIENT_AGENT_H
+
+#include "sotto/base.h"
+#include "sotto/client.h"
+#include "sotto/model.h"
+
+#define AGENT_LIST_MAX 1024
+
+struct agent_args {
+    const char *state, *policy, *backend, *tier, *collection, *keys, *log;
+    bool json, once, yes, quiet, help, version;
+    uint64_t count, seed, classes, limit, wait_ms, slice_ms;
+    uint32_t writer_count;
+    uint32_t writers[AGENT_LIST_MAX];
+    int arg_count;
+    const char *args[8]; /* positional, after the command */
+};
+
+struct agent_command {
+    const char *name;
+    const char *usage; /* of its positional arguments */
+    int args_min, args_max;
+    unsigned mask; /* which options it takes */
+    const char *help, *example;
+    int (*run)(struct agent_args *a);
+};
+extern const struct agent_command agent_commands[];
+
+/* Fills a; *command NULL when --help or --version ended it. Returns an exit code, 0 to go on. */
+int agent_parse(int argc, char **argv, struct agent_args *a, const struct agent_command **command);
+void agent_help(const struct agent_command *command);
+
+/* Prints "sotto-client: message" and gives the status's exit code. */
+int agent_fail(const struct sotto_error *err);
+/* The state folder: --state, else under XDG_STATE_HOME or ~/.local/state. */
+enum sotto_status agent_state_dir(const struct agent_args *a, char *out, size_t cap,
+                                  struct sotto_error *err);
+/* Opens the client with the options; logs to stderr unless quiet. */
+enum sotto_status agent_open(const struct agent_args *a, sotto_client **out,
+                             struct sotto_error *err);
+/* A stop was asked for by SIGTERM, SIGINT or SIGHUP. */
+bool agent_stopped(void);
+void agent_catch_signals(void);
+void agent_print(const struct buf *out);
+
+int agent_enroll(struct agent_args *a);
+int agent_run(struct agent_args *a);
+int agent_import(struct agent_args *a);
+int agent_status(struct agent_args *a);
+int agent_history(struct agent_args *a);
+int agent_forget(struct agent_args *a);
+int agent_document(struct agent_args *a);
+int agent_devices(struct agent_args *a);
+int agent_policy(struct agent_args *a);
+
+#endif

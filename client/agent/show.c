@@ -1,0 +1,291 @@
+/* status, history, devices, policy: the commands that look. */
+#include "agent/agent.h"
+
+#include "lib/client_int.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* Opens what is there; a folder without a device is not turned into one. */
+static enum sotto_status open_store(const struct agent_args *a, struct devstore **out,
+                                    struct sotto_error *err) {
+    char dir[IO_PATH_MAX], path[IO_PATH_MAX];
+    enum sotto_status status;
+    TRY(id_setup(err));
+    TRY(agent_state_dir(a, dir, sizeof dir, err));
+    TRY(io_join(path, sizeof path, dir, "device.db", err));
+    if (!io_exists(path))
+        TRY_FAIL(err, SOTTO_NOT_FOUND, "no device in %.180s: sotto-client enroll TOKEN", dir);
+    TRY(devstore_open(dir, DEVSTORE_SHARE, out, err));
+out:
+    return status;
+}
+
+struct facts {
+    struct devstore_identity identity;
+    struct id_document document;
+    struct devstore_counters counters;
+    struct session_saved saved;
+    struct buf hold;
+    bool have_identity;
+};
+
+static enum sotto_status gather(struct devstore *s, struct facts *f, struct sotto_error *err) {
+    struct buf bytes;
+    enum sotto_status status;
+    memset(f, 0, sizeof *f);
+    buf_init(&bytes, (size_t)16 << 20);
+    buf_init(&f->hold, 0);
+    TRY(devstore_session(s, &f->saved, &f->hold, err));
+    TRY(devstore_counters_get(s, &f->counters, err));
+    status = devstore_identity_get(s, &f->identity, err);
+    if (status == SOTTO_NOT_FOUND) {
+        status = SOTTO_OK;
+        goto out;
+    }
+    TRY(status);
+    id_wipe(&f->identity.keys, sizeof f->identity.keys); /* not needed here */
+    id_wipe(&f->identity.curve, sizeof f->identity.curve);
+    f->have_identity = true;
+    TRY(devstore_document_get(s, &bytes, err));
+    TRY(id_document_read(buf_view(&bytes), f->identity.authority, &f->document, err));
+out:
+    buf_deinit(&bytes);
+    return status;
+}
+
+static void free_facts(struct facts *f) {
+    buf_deinit(&f->hold);
+    id_document_deinit(&f->document);
+}
+
+static void text_collection(void *ctx, const struct devstore_collection *c) {
+    char schema[96], size[32];
+    buf_printf(ctx, "collection    %s: %llu examples, %s, %s\n", c->name,
+               (unsigned long long)c->count, num_format_size(size, sizeof size, c->bytes),
+               data_schema_text(&c->schema, schema, sizeof schema));
+}
+
+static void text_status(struct devstore *s, const struct facts *f, struct buf *out) {
+    char hex[2 * ID_KEY + 1], up[32], down[32];
+    buf_printf(out, "state         %s\n", devstore_dir(s));
+    if (!f->have_identity) {
+        buf_printf(out, "identity      none: sotto-client enroll TOKEN\n");
+    } else {
+        buf_printf(out, "serial        %llu%s\n", (unsigned long long)f->identity.serial,
+                   f->identity.enrolled ? "" : " (not enrolled yet)");
+        buf_printf(out, "authority     %.16s...\n",
+                   num_format_hex(hex, f->identity.authority, ID_KEY));
+        buf_printf(out, "document      %llu, plans are %s\n",
+                   (unsigned long long)f->document.version,
+                   f->document.authority_beside ? "secure against a curious coordinator"
+                                                : "certified by an authority elsewhere");
+        for (uint32_t i = 0; i < f->document.endpoint_count; i++)
+            buf_printf(out, "endpoint      %s\n", f->document.endpoints[i].address);
+    }
+    (void)devstore_collection_each(s, text_collection, out, NULL);
+    buf_printf(out, "work          %s\n",
+               f->saved.stage == SESSION_ACCEPTED ? "a plan is under way"
+               : f->saved.stage == SESSION_SEALED ? "a sealed report waits to be sent"
+                                                  : "none");
+    buf_printf(out, "reports       %llu acknowledged, %u without an outcome yet\n",
+               (unsigned long long)f->counters.rounds_done, f->saved.open_report_count);
+    buf_printf(out, "traffic       %s sent, %s received\n",
+               num_format_size(up, sizeof up, f->counters.bytes_up),
+               num_format_size(down, sizeof down, f->counters.bytes_down));
+}
+
+static void json_collection(void *ctx, const struct devstore_collection *c) {
+    struct json *j = ctx;
+    char schema[96];
+    json_object_begin(j);
+    json_put_str(j, "name", c->name);
+    json_put_u64(j, "examples", c->count);
+    json_put_u64(j, "bytes", c->bytes);
+    json_put_str(j, "schema", data_schema_text(&c->schema, schema, sizeof schema));
+    json_object_end(j);
+}
+
+static void json_status(struct devstore *s, const struct facts *f, struct buf *out) {
+    struct json j;
+    json_init(&j, out);
+    json_object_begin(&j);
+    json_put_str(&j, "state", devstore_dir(s));
+    json_put_bool(&j, "enrolled", f->have_identity && f->identity.enrolled);
+    json_put_u64(&j, "serial", f->identity.serial);
+    if (f->have_identity) {
+        json_key(&j, "authority");
+        json_hex(&j, f->identity.authority, ID_KEY);
+        json_put_u64(&j, "document", f->document.version);
+        json_put_bool(&j, "authority_beside", f->document.authority_beside);
+        json_key(&j, "endpoints");
+        json_array_begin(&j);
+        for (uint32_t i = 0; i < f->document.endpoint_count; i++)
+            json_str(&j, f->document.endpoints[i].address);
+        json_array_end(&j);
+    }
+    json_key(&j, "collections");
+    json_array_begin(&j);
+    (void)devstore_collection_each(s, json_collection, &j, NULL);
+    json_array_end(&j);
+    json_put_str(&j, "work",
+                 f->saved.stage == SESSION_ACCEPTED ? "accepted"
+                 : f->saved.stage == SESSION_SEALED ? "sealed"
+                                                    : "none");
+    json_put_u64(&j, "reports", f->counters.rounds_done);
+    json_put_u64(&j, "open_reports", f->saved.open_report_count);
+    json_put_u64(&j, "bytes_up", f->counters.bytes_up);
+    json_put_u64(&j, "bytes_down", f->counters.bytes_down);
+    json_object_end(&j);
+    buf_put_u8(out, '\n');
+}
+
+int agent_status(struct agent_args *a) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct devstore *s = NULL;
+    struct facts facts;
+    struct buf out;
+    enum sotto_status status;
+    memset(&facts, 0, sizeof facts);
+    buf_init(&out, (size_t)1 << 20);
+    TRY(open_store(a, &s, &err));
+    TRY(gather(s, &facts, &err));
+    (a->json ? json_status : text_status)(s, &facts, &out);
+    agent_print(&out);
+out:
+    free_facts(&facts);
+    buf_deinit(&out);
+    devstore_close(s);
+    return status == SOTTO_OK ? 0 : agent_fail(&err);
+}
+
+/* ---- History
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+struct entries {
+    const struct agent_args *args;
+    struct buf *lines; /* newest first: each its own */
+    uint32_t count, cap;
+};
+
+static void collect(void *ctx, const struct devstore_history *h) {
+    struct entries *e = ctx;
+    if (e->count >= e->cap)
+        return;
+    struct buf *line = &e->lines[e->count++];
+    buf_init(line, 4096);
+    if (e->args->json) {
+        struct json j;
+        json_init(&j, line);
+        json_object_begin(&j);
+        json_key(&j, "at_ms");
+        json_i64(&j, h->at_ms);
+        json_put_str(&j, "task", h->task);
+        json_put_u64(&j, "round", h->round);
+        json_put_str(&j, "text", h->text);
+        json_object_end(&j);
+        buf_put_u8(line, '\n');
+        return;
+    }
+    const time_t seconds = (time_t)(h->at_ms / 1000);
+    struct tm tm;
+    char when[32] = "";
+    if (gmtime_r(&seconds, &tm) != NULL)
+        (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    if (h->task[0] != '\0')
+        buf_printf(line, "%s  %s/%u  %s\n", when, h->task, h->round, h->text);
+    else
+        buf_printf(line, "%s  %s\n", when, h->text);
+}
+
+int agent_history(struct agent_args *a) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct devstore *s = NULL;
+    struct entries entries = {.args = a};
+    enum sotto_status status;
+    entries.cap = (uint32_t)(a->limit == 0                 ? 50
+                             : a->limit > DEVSTORE_HISTORY ? DEVSTORE_HISTORY
+                                                           : a->limit);
+    TRY(open_store(a, &s, &err));
+    entries.lines = mem_array(entries.cap, sizeof *entries.lines);
+    if (entries.lines == NULL)
+        TRY_FAIL(&err, SOTTO_NOMEM, "no memory for %u entries", entries.cap);
+    TRY(devstore_history_each(s, entries.cap, collect, &entries, &err));
+    for (uint32_t i = entries.count; i > 0; i--)
+        agent_print(&entries.lines[i - 1]);
+out:
+    for (uint32_t i = 0; i < entries.count; i++)
+        buf_deinit(&entries.lines[i]);
+    mem_free(entries.lines);
+    devstore_close(s);
+    return status == SOTTO_OK ? 0 : agent_fail(&err);
+}
+
+/* ---- Devices, policy
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+int agent_devices(struct agent_args *a) {
+    const struct kern_backend *list[16];
+    const size_t count = kern_backend_list(list, ARRAY_LEN(list));
+    struct buf out;
+    struct json j;
+    buf_init(&out, 1u << 16);
+    json_init(&j, &out);
+    if (a->json)
+        json_array_begin(&j);
+    for (size_t i = 0; i < count && i < ARRAY_LEN(list); i++) {
+        uint32_t instructions = 0;
+        for (int op = 0; op < KERN_OP_COUNT; op++)
+            instructions += kern_backend_has(list[i], (enum kern_op)op);
+        if (a->json) {
+            json_object_begin(&j);
+            json_put_str(&j, "name", kern_backend_name(list[i]));
+            json_put_str(&j, "kernels", kern_backend_kernel_set(list[i]));
+            json_put_u64(&j, "instructions", instructions);
+            json_put_u64(&j, "all", KERN_OP_COUNT);
+            json_object_end(&j);
+        } else {
+            buf_printf(&out, "%-8s %-36s %u of %d instructions\n", kern_backend_name(list[i]),
+                       kern_backend_kernel_set(list[i]), instructions, (int)KERN_OP_COUNT);
+        }
+    }
+    if (a->json) {
+        json_array_end(&j);
+        buf_put_u8(&out, '\n');
+    }
+    agent_print(&out);
+    buf_deinit(&out);
+    return 0;
+}
+
+int agent_policy(struct agent_args *a) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct client_policy policy;
+    char dir[IO_PATH_MAX], path[IO_PATH_MAX];
+    struct buf text;
+    enum sotto_status status;
+    buf_init(&text, 64u << 10);
+    TRY(agent_state_dir(a, dir, sizeof dir, &err));
+    TRY(io_join(path, sizeof path, dir, "policy", &err));
+    if (a->arg_count > 0) {
+        TRY(client_policy_read(a->args[0], &policy, &err));
+        TRY(io_read_file(a->args[0], 64u << 10, &text, &err));
+        TRY(io_mkdir_p(dir, 0700, &err));
+        TRY(io_write_file(path, text.data, text.len, 0600, true, &err));
+        printf(a->json ? "{\"policy\":\"%s\"}\n"
+                       : "Policy checked and kept as %s; it holds from the agent's next start.\n",
+               path);
+        goto out;
+    }
+    client_policy_defaults(&policy);
+    if (a->policy != NULL || io_exists(path))
+        TRY(client_policy_read(a->policy != NULL ? a->policy : path, &policy, &err));
+    client_policy_print(&policy, &text);
+    agent_print(&text);
+out:
+    buf_deinit(&text);
+    return status == SOTTO_OK ? 0 : agent_fail(&err);
+}
