@@ -1,6 +1,7 @@
 /* The cpu backend's table: the reference fills it, then what is faster on this processor takes
  * over. */
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "cpu/cpu.h"
 
@@ -18,6 +19,11 @@ static void fill(void) {
     table.name = "cpu";
     table.kernel_set = "cpu/portable";
     override(kern_ops_portable);
+    /* SOTTO_KERNELS=portable leaves it at that: for tests, and to rule a processor's own kernels
+     * out. */
+    const char *only = getenv("SOTTO_KERNELS");
+    if (only && strcmp(only, "portable") == 0)
+        return;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         table.kernel_set = "cpu/avx2";

@@ -8,7 +8,7 @@
 float kern_act_value(enum kern_act act, float slope, float x) {
     switch (act) {
     case KERN_ACT_RELU:
-        return x > 0.0f ? x : 0.0f;
+        return x <= 0.0f ? 0.0f : x; /* NaN goes through */
     case KERN_ACT_LEAKY_RELU:
         return x > 0.0f ? x : slope * x;
     case KERN_ACT_SIGMOID:
