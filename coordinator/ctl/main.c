@@ -74,6 +74,11 @@ static const struct cli_flag events[] = {
     {"limit", 'n', "N", false, "newest events shown; default 50, 0 for all"},
     {"follow", 'f', NULL, false, "go on with events as they come"},
     CLI_FLAGS_END};
+static const struct cli_flag evaluate[] = {
+    {"samples", 'n', "N", false, "examples shown; default 8"},
+    {"ascii", 0, NULL, false, "shades in plain ASCII"},
+    {"data", 0, "DIR", false, "folder of the data sets, instead of the task's"},
+    CLI_FLAGS_END};
 static const struct cli_flag config[] = {
     {"daemon", 0, NULL, false, "FILE is a coordinator's config, not a task's"}, CLI_FLAGS_END};
 
@@ -109,6 +114,9 @@ static const struct cli_command commands[] = {
      "Shows a version with its lineage; VERSION may be current.", NULL, models_show},
     {"models export", "TASK [VERSION]", 1, 2, output, "Writes a version's package.",
      "sottoctl models export digits --output digits.sotto\n", ctl_models_export},
+    {"models evaluate", "TASK [VERSION]", 1, 2, evaluate,
+     "Evaluates a version on the task's held-out examples, with samples and a confusion matrix.",
+     NULL, ctl_models_evaluate},
     {"models rollback", "TASK VERSION", 2, 2, no_flags, "Publishes an old version again.", NULL,
      models_rollback},
     {"models release", "TASK VERSION", 2, 2, no_flags, "Keeps a version for ever.", NULL,

@@ -29,6 +29,7 @@ static const struct control_command commands[] = {
     {"task-create", 2, control_task_create},
     {"task-list", 0, control_task_list},
     {"task-show", 1, control_task_show},
+    {"task-yaml", 1, control_task_yaml},
     {"task-pause", 1, control_task_pause},
     {"task-resume", 1, control_task_resume},
     {"task-stop", 1, control_task_stop},

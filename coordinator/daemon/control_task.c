@@ -120,6 +120,17 @@ enum sotto_status control_task_show(struct coordinator *c, const struct control_
     return status;
 }
 
+enum sotto_status control_task_yaml(struct coordinator *c, const struct control_request *r,
+                                    struct buf *out, struct sotto_error *err) {
+    struct store_task row;
+    enum sotto_status status = control_task_row(c, control_arg(r, 1), &row, err);
+    if (status != SOTTO_OK)
+        return status;
+    buf_put(out, row.yaml, row.yaml_bytes);
+    store_task_deinit(&row);
+    return SOTTO_OK;
+}
+
 static enum sotto_status set_state(struct coordinator *c, const struct control_request *r,
                                    struct buf *out, enum store_task_state state,
                                    enum round_event_kind kind, const char *word,
