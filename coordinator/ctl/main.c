@@ -106,6 +106,10 @@ static const struct cli_command commands[] = {
      task_stop},
     {"rounds list", "TASK [LIMIT]", 1, 2, no_flags, "Lists rounds, newest first.", NULL,
      rounds_list},
+    {"rounds watch", "TASK [AFTER]", 1, 2, no_flags,
+     "Prints a line as each round ends, until the task does; waits for a coordinator that "
+     "restarts.",
+     NULL, ctl_rounds_watch},
     {"rounds show", "TASK ROUND", 2, 2, no_flags, "Shows a round with its groups and devices.",
      NULL, rounds_show},
     {"models list", "TASK", 1, 1, no_flags, "Lists model versions, newest first.", NULL,

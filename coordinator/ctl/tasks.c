@@ -201,6 +201,43 @@ out:
     return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
 }
 
+int ctl_rounds_watch(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf out;
+    char after[24];
+    const char *task = cli_arg(cli, 0);
+    uint64_t first = 0;
+    uint32_t last;
+    bool ended = false;
+    enum sotto_status status = SOTTO_OK;
+    buf_init(&out, EVENTS_MAX);
+    if (cli_arg(cli, 1))
+        TRY(num_parse_u64(cli_arg(cli, 1), 0, UINT32_MAX, &first, &err));
+    last = (uint32_t)first;
+    if (!cli_json(cli))
+        printf("%-6s %9s %8s %11s %8s %11s %8s %9s\n", "round", "accuracy", "devices", "up",
+               "of fp32", "down", "of fp32", "time");
+    while (!ended) {
+        snprintf(after, sizeof after, "%u", last);
+        struct view args[] = {view_of("rounds-watch", 12), view_of(task, strlen(task)),
+                              view_of(after, strlen(after))};
+        status = ctl_ask(cli, cli_json(cli), args, 3, &out, &err);
+        if (status == SOTTO_OK && out.len >= 5) {
+            memcpy(&last, out.data, 4);
+            ended = out.data[4] != 0;
+            if (fwrite(out.data + 5, 1, out.len - 5, stdout) != out.len - 5 || fflush(stdout) != 0)
+                break;
+        } else if (status != SOTTO_UNREACHABLE) {
+            break;
+        }
+        if (!ended)
+            poll(NULL, 0, WATCH_MS);
+    }
+out:
+    buf_deinit(&out);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+}
+
 /* ---- Models, restore
  * --------------------------------------------------------------------------------------------------------
  */

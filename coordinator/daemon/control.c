@@ -34,6 +34,7 @@ static const struct control_command commands[] = {
     {"task-resume", 1, control_task_resume},
     {"task-stop", 1, control_task_stop},
     {"rounds-list", 1, control_rounds_list},
+    {"rounds-watch", 2, control_rounds_watch},
     {"rounds-show", 2, control_rounds_show},
     {"models-list", 1, control_models_list},
     {"models-show", 2, control_models_show},

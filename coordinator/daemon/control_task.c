@@ -351,6 +351,83 @@ out:
     return status;
 }
 
+struct watching {
+    struct listing l;
+    uint32_t after, last;
+    struct store_round rounds[256]; /* newest first, as the store gives them */
+    uint32_t count;
+};
+
+static enum sotto_status collect_closed(void *ctx, const struct store_round *r) {
+    struct watching *w = ctx;
+    if (r->round > w->after && r->state >= STORE_ROUND_COMMITTED && w->count < ARRAY_LEN(w->rounds))
+        w->rounds[w->count++] = *r;
+    return SOTTO_OK;
+}
+
+static void ratio(char *out, size_t cap, double fp32, uint64_t bytes) {
+    if (bytes && fp32 == fp32)
+        snprintf(out, cap, "1/%.1f", fp32 / (double)bytes);
+    else
+        snprintf(out, cap, "-");
+}
+
+static void watch_line(struct watching *w, const struct store_round *r) {
+    char up[32], down[32], took[32], up_ratio[32], down_ratio[32], note[64] = "";
+    struct store_version v = {0};
+    double fp32 = 4.0 * w->l.params * (r->counted ? r->counted : 1), accuracy = r->train_accuracy;
+    if (r->version && store_version_get(w->l.c->store, r->task, r->version, &v, NULL) == SOTTO_OK) {
+        accuracy = v.test_accuracy;
+        if (v.distill_gain == v.distill_gain)
+            snprintf(note, sizeof note, "distillation %+.2f points%s", 100 * v.distill_gain,
+                     strcmp(v.origin, "distilled") == 0 ? "" : ", average kept");
+    }
+    ratio(up_ratio, sizeof up_ratio, fp32, r->bytes_up);
+    ratio(down_ratio, sizeof down_ratio, fp32, r->bytes_down);
+    num_format_duration(took, sizeof took, (uint64_t)(r->closed_ms - r->opened_ms));
+    buf_printf(w->l.out, "%-6u %8.2f%% %8u %11s %8s %11s %8s %9s  %s%s%s\n", r->round,
+               100 * accuracy, r->counted, num_format_size(up, sizeof up, r->bytes_up), up_ratio,
+               num_format_size(down, sizeof down, r->bytes_down), down_ratio, took,
+               r->kind == ROUND_EVALUATE ? "evaluation on devices " : "",
+               r->state == STORE_ROUND_FAILED ? "failed: " : note, r->reason);
+}
+
+/* Answer: u32 newest closed round, u8 whether the task has ended, then a line (or a JSON line) for
+ * each round after `after`. */
+enum sotto_status control_rounds_watch(struct coordinator *c, const struct control_request *r,
+                                       struct buf *out, struct sotto_error *err) {
+    struct store_task row = {0};
+    uint64_t after = 0;
+    enum sotto_status status;
+    struct watching *w = mem_zalloc(sizeof *w);
+    if (!w)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "out of memory");
+    TRY(control_task_row(c, control_arg(r, 1), &row, err));
+    TRY(num_parse_u64(control_arg(r, 2), 0, UINT32_MAX, &after, err));
+    w->l = (struct listing){.c = c, .r = r, .out = out, .params = parameters(c, row.name)};
+    w->after = w->last = (uint32_t)after;
+    TRY(store_round_each(c->store, row.id, ARRAY_LEN(w->rounds), collect_closed, w, err));
+    if (w->count)
+        w->last = w->rounds[0].round;
+    buf_put_u32(out, w->last);
+    buf_put_u8(out, row.state == STORE_TASK_FINISHED || row.state == STORE_TASK_STOPPED);
+    for (uint32_t i = w->count; i-- > 0;) {
+        if (!r->json) {
+            watch_line(w, &w->rounds[i]);
+            continue;
+        }
+        struct json j;
+        json_init(&j, out);
+        round_json(&j, &w->rounds[i], w->l.params);
+        round_version_json(&j, c, &w->rounds[i]);
+        buf_put_u8(out, '\n');
+    }
+out:
+    store_task_deinit(&row);
+    mem_free(w);
+    return status;
+}
+
 /* ---- Model versions
  * ------------------------------------------------------------------------------------------------------
  */
