@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#define MERGE_PIECE 4096u
+
 static double seconds_since(uint64_t start_ns) {
     return (double)(clock_mono_ns() - start_ns) / 1e9;
 }
@@ -41,33 +43,47 @@ static enum sotto_status check_in(const struct advance_in *in, struct sotto_erro
     if (in->group_count == 0 || in->group_count > ROUND_GROUPS_MAX)
         return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: %u summed groups, 1 to %d are possible",
                           in->round, in->group_count, ROUND_GROUPS_MAX);
+    const struct accumulator *first = &in->groups[0]->sums;
+    uint64_t updates = 0;
     for (uint32_t i = 0; i < in->group_count; i++) {
         const struct accumulator *a = &in->groups[i]->sums;
-        if (a->section_count != 1 || a->counts[0] != in->graph->layout.total)
+        if (a->section_count != 1 || a->counts[0] != in->graph->layout.total ||
+            a->fraction_bits != first->fraction_bits)
             return SOTTO_FAIL(err, SOTTO_INVALID,
                               "round %u: the sums of group %u do not fit the model", in->round, i);
+        updates += a->updates;
     }
+    if (updates > first->accept_max)
+        return SOTTO_FAIL(err, SOTTO_LIMIT, "round %u: %llu updates, the sums were proved for %u",
+                          in->round, (unsigned long long)updates, first->accept_max);
     if (!strategy_get(in->task->strategy))
         return SOTTO_FAIL(err, SOTTO_INVALID, "there is no strategy %d", in->task->strategy);
     return SOTTO_OK;
 }
 
-/* delta = the weighted mean update of all groups: their integer sums merged, then divided once. */
+/* delta = the weighted mean update of all groups: their integer sums added, then divided once.
+ * Piece by piece, so that a further group costs no more than its own sums. */
 static enum sotto_status mean_update(const struct advance_in *in, float *delta,
                                      struct sotto_error *err) {
     const struct group_sums *first = in->groups[0];
-    if (in->group_count == 1)
-        return accumulator_mean(&first->sums, &first->spec, 0, delta, err);
-    struct accumulator all;
-    enum sotto_status status = accumulator_init(&all, &first->spec, err);
-    if (status != SOTTO_OK)
-        return status;
-    for (uint32_t i = 0; i < in->group_count; i++)
-        TRY(accumulator_merge(&all, &in->groups[i]->sums, err));
-    TRY(accumulator_mean(&all, &first->spec, 0, delta, err));
-out:
-    accumulator_deinit(&all);
-    return status;
+    int64_t piece[MERGE_PIECE];
+    struct accumulator all = first->sums; /* a view: only shape and scalars are used of it */
+    uint32_t n = in->graph->layout.total;
+    enum sotto_status status;
+    for (uint32_t g = 1; g < in->group_count; g++)
+        all.scalars[CODEC_WEIGHT] += in->groups[g]->sums.scalars[CODEC_WEIGHT];
+    for (uint32_t at = 0; at < n; at += all.counts[0]) {
+        all.counts[0] = n - at < MERGE_PIECE ? n - at : MERGE_PIECE;
+        memcpy(piece, first->sums.sums[0] + at, all.counts[0] * sizeof *piece);
+        for (uint32_t g = 1; g < in->group_count; g++)
+            for (uint32_t i = 0; i < all.counts[0]; i++)
+                piece[i] += in->groups[g]->sums.sums[0][at + i];
+        all.sums[0] = piece;
+        status = accumulator_mean(&all, &first->spec, 0, delta + at, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
+    return SOTTO_OK;
 }
 
 /* *master: the strategy's step from the current one; out->state: its new state. */

@@ -146,6 +146,30 @@ static void add_good_clients(struct bed *b) {
     mem_free(w);
 }
 
+/* The mean over two groups is that of their merged sums, to the bit. */
+static void test_groups_merge_exactly(void **state) {
+    struct bed *b = *state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct advance_out out, merged;
+    struct train_metrics m;
+    float *w = mem_array(b->n, sizeof *w);
+    for (uint32_t c = 0; c < CLIENTS; c++) {
+        train(b, c * 60, 60, 2 + c, w, &m);
+        add_update(b, c % 2, w, 17 + c, &m);
+    }
+    struct advance_in in = input(b);
+    in.evaluate = false;
+    ASSERT_OK(advance_run(&in, &out, &err));
+    ASSERT_OK(accumulator_merge(&b->groups[0].sums, &b->groups[1].sums, &err));
+    in.group_count = 1;
+    ASSERT_OK(advance_run(&in, &merged, &err));
+    assert_true(wire_hash_equal(&out.digest, &merged.digest));
+    assert_int_equal(out.train_examples, merged.train_examples);
+    advance_out_deinit(&out);
+    advance_out_deinit(&merged);
+    mem_free(w);
+}
+
 /* One full-batch step on every client, averaged by example counts, is one step on all examples
  * (McMahan et al. 2017). */
 static void test_one_step_equals_centralized(void **state) {
@@ -457,6 +481,7 @@ static void test_pool_file(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(test_groups_merge_exactly),
         TEST(test_one_step_equals_centralized),
         TEST(test_package_is_what_devices_get),
         TEST(test_distillation_keeps_the_better),
