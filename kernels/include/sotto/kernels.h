@@ -85,7 +85,8 @@ struct kern_rows { /* things over a [rows][cols] matrix */
     enum kern_scale scale; /* BIAS_GRAD only */
     enum kern_beta beta;
     float weight_decay;
-    float temperature; /* SOFT_XENT: logits and the given targets' logits are divided by it; gradient times T^2 */
+    float temperature; /* SOFT_XENT, T > 0: logits are divided by it; loss and gradient times T^2. The targets are taken as
+                          given: whoever made them has divided the teachers' logits by T */
     float label_smoothing; /* SOFTMAX_XENT */
 };
 struct kern_dropout {
@@ -132,7 +133,8 @@ struct kern_quant {
 
 /* Rules that every backend keeps:
  * - rows at or past step.rows of the batch are padding: SOFTMAX_XENT and SOFT_XENT give them zero gradient and no metric.
- *   dlogits of a valid row = (softmax - target) / number of valid rows (step.rows less ignored labels).
+ *   dlogits of a valid row = (softmax - target) / number of valid rows (step.rows less ignored labels; a label that is no
+ *   class is ignored too). SOFT_XENT with temperature T: dlogits = T (softmax(logits / T) - target) / step.rows.
  * - DROPOUT keeps element i when word i%4 of Philox4x32-10(ctr = {i/4, stream, step.index, 0}, key = step.seed) is
  *   >= floor(rate * 2^32): the same elements on every backend.
  * - SGD: g' = g + weight_decay w + prox_mu (w - anchor); without v: w -= lr g'; with v: v = momentum v + g',
