@@ -38,7 +38,7 @@ static const char *no_plan_reason(const struct round_engine *e, const struct rou
 }
 
 static uint64_t pace(const struct round_engine *e, const struct round_member *m) {
-    uint64_t ms = e->config->pace_ms;
+    uint64_t ms = round_pace_ms(e);
     if (e->stopping || e->state == ROUND_STOPPED)
         return ms * 16;
     if (e->state == ROUND_WAITING && e->paused)
@@ -50,7 +50,7 @@ static uint64_t pace(const struct round_engine *e, const struct round_member *m)
 
 void answer_check_in(struct round_engine *e, const struct round_event *ev, struct emit *out) {
     if (!device_seen(e, ev->serial)) {
-        come_back(e, ev->serial, e->config->pace_ms * 4, "not a device of this task", out);
+        come_back(e, ev->serial, round_pace_ms(e) * 4, "not a device of this task", out);
         return;
     }
     /* A round that can open now opens before the answer, or a lone device would always come too

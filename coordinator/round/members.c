@@ -57,9 +57,9 @@ uint64_t member_expiry(const struct round_engine *e, const struct round_member *
         expiry = add_time(e->opened_ms, t->deadline_ms);
     if (t->lease_ms) {
         /* One that has no plan yet was told to come back after up to 5/4 of the pace. */
-        uint64_t lease = m->state == ROUND_INVITED
-                             ? add_time(t->lease_ms, add_time(t->pace_ms, t->pace_ms / 2))
-                             : t->lease_ms;
+        uint64_t pace = round_pace_ms(e);
+        uint64_t lease =
+            m->state == ROUND_INVITED ? add_time(t->lease_ms, pace + pace / 2) : t->lease_ms;
         expiry = num_min_u64(expiry, add_time(m->seen_ms, lease));
     }
     return expiry;

@@ -27,9 +27,9 @@ static struct opening opening_wanted(const struct round_engine *e) {
         o.needed = num_max_u64(t->devices_min ? t->devices_min : t->cohort, cohort_min);
         o.groups = (uint32_t)num_min_u64(num_max_u64(t->groups, 1), ROUND_GROUPS_MAX);
     } else {
-        /* The same part of the invited must answer as in a training round. */
+        /* Means over half of the devices asked are worth having: nothing is trained on them. */
         o.goal = t->evaluate_cohort ? t->evaluate_cohort : t->cohort;
-        o.minimum = num_max_u64((o.goal * cohort_min + t->cohort - 1) / t->cohort, 1);
+        o.minimum = (o.goal + 1) / 2;
         o.needed = 1;
         o.groups = 1;
     }

@@ -62,6 +62,7 @@ struct round_action *emit_action(struct emit *out, enum round_action_kind kind, 
 void emit_text(struct round_action *a, const char *fmt, ...) SOTTO_PRINTF(2, 3);
 
 /* select.c */
+uint64_t round_pace_ms(const struct round_engine *e);
 uint64_t round_after_ms(const struct round_engine *e, uint64_t serial, uint64_t base_ms);
 
 /* devices.c */

@@ -71,6 +71,14 @@ void round_select(uint64_t seed, uint32_t round, const uint64_t *serials, uint32
     qsort(out, wanted, sizeof *out, compare_serials);
 }
 
+/* A fleet of idle devices that comes back every pace makes device_count / pace check-ins a second.
+ */
+uint64_t round_pace_ms(const struct round_engine *e) {
+    uint64_t most = e->config->checkins_per_s_max;
+    uint64_t needed = most ? (uint64_t)e->device_count * 1000 / most : 0;
+    return num_max_u64(e->config->pace_ms, needed);
+}
+
 /* base_ms spread over [3/4, 5/4): devices that were turned away together do not come back together.
  */
 uint64_t round_after_ms(const struct round_engine *e, uint64_t serial, uint64_t base_ms) {

@@ -19,6 +19,7 @@ static inline struct task_config task_defaults(void) {
         .lease_ms = 600000,
         .heartbeat_ms = 30000,
         .pace_ms = 2000,
+        .checkins_per_s_max = 500,
         .weight_max = 10000,
         .examples_min = 1,
         .local_epochs = 1,

@@ -477,6 +477,25 @@ static void test_pool_file(void **state) {
                  "distill.pool_file");
 }
 
+static enum sotto_status oom_advance(void *ctx, struct sotto_error *err) {
+    struct bed *b = ctx;
+    struct advance_out out;
+    struct advance_in in = input(b);
+    enum sotto_status status = advance_run(&in, &out, err);
+    advance_out_deinit(&out);
+    return status;
+}
+
+static void test_out_of_memory(void **state) {
+    struct bed *b = *state;
+    add_good_clients(b);
+    b->t.distill = true;
+    b->t.distill_steps = 2;
+    b->t.server_momentum = 0.5;
+    b->data.test.count = b->data.validation.count = b->data.pool.count = 20;
+    test_oom_loop(oom_advance, b);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bed_setup, bed_teardown)
 
 int main(void) {
@@ -493,6 +512,7 @@ int main(void) {
         TEST(test_drawn_data),
         TEST(test_data_set_is_split),
         TEST(test_pool_file),
+        TEST(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

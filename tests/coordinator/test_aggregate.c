@@ -224,12 +224,35 @@ static void test_evaluations_are_scalars_only(void **state) {
     codec_update_deinit(&u);
 }
 
+static enum sotto_status oom_report(void *ctx, struct sotto_error *err) {
+    struct bed *b = ctx;
+    struct group_sums g = {0};
+    bool torn;
+    enum sotto_status status;
+    struct view report = buf_view(&b->report[0]);
+    TRY(report_check(&b->spec, &b->keys, 1, report, err));
+    TRY(group_sums_init(&g, &b->spec, err));
+    TRY(report_add(&g, &b->keys, 1, report, &torn, err));
+out:
+    group_sums_deinit(&g);
+    return status;
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    struct bed b;
+    bed_init(&b, 8, 0.1f);
+    test_oom_loop(oom_report, &b);
+    bed_deinit(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_foreign_reports),
         cmocka_unit_test(test_damaged_reports),
         cmocka_unit_test(test_evaluations_are_scalars_only),
+        cmocka_unit_test(test_out_of_memory),
     };
     if (id_setup(NULL) != SOTTO_OK)
         return 1;

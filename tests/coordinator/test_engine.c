@@ -494,6 +494,38 @@ static void test_pace_is_spread_and_repeatable(void **state) {
     fixture_end(&f);
 }
 
+static void test_pace_of_a_large_fleet(void **state) {
+    (void)state;
+    struct fixture f = {.config = fixture_config()};
+    f.config.checkins_per_s_max = 500;
+    f.config.lease_ms = 1000;
+    fixture_start(&f, 1, 0, 5000); /* 5000 devices, 500 a second: 10 s instead of 1 s */
+    fixture_open(&f);
+    assert_int_equal(round_next_ms(f.engine), f.now_ms + 1000 + 15000);
+    uint64_t serial = 1;
+    while (round_member_find(f.engine, serial))
+        serial++;
+    fixture_device(&f, ROUND_EV_CHECK_IN, serial);
+    uint64_t after = fixture_find(&f, ROUND_DO_COME_BACK)->after_ms;
+    assert_true(after >= 7500 && after < 12500);
+    fixture_end(&f);
+}
+
+static void test_evaluation_needs_half(void **state) {
+    (void)state;
+    struct fixture f = {.config = fixture_config()};
+    f.config.evaluate_every = 1;
+    fixture_start(&f, 2, 1, 4);
+    fixture_open(&f);
+    assert_int_equal(round_kind(f.engine), ROUND_EVALUATE);
+    fixture_serve(&f, 0);
+    fixture_device(&f, ROUND_EV_DECLINE, fixture_member(&f, 1));
+    fixture_device(&f, ROUND_EV_DECLINE, fixture_member(&f, 2));
+    fixture_serve(&f, 3);
+    assert_non_null(fixture_find(&f, ROUND_DO_SUM));
+    fixture_end(&f);
+}
+
 static enum sotto_status oom_round(void *ctx, struct sotto_error *err) {
     (void)ctx;
     enum sotto_status status = SOTTO_OK;
@@ -539,6 +571,8 @@ int main(void) {
         cmocka_unit_test(test_refused_version_is_a_round),
         cmocka_unit_test(test_availability),
         cmocka_unit_test(test_pace_is_spread_and_repeatable),
+        cmocka_unit_test(test_pace_of_a_large_fleet),
+        cmocka_unit_test(test_evaluation_needs_half),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

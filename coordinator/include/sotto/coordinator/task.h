@@ -25,6 +25,7 @@ struct task_config {
     uint64_t lease_ms;             /* lease: a device silent for so long is dropped; 0: none */
     uint64_t heartbeat_ms;         /* heartbeat */
     uint64_t pace_ms;              /* pace: come-back time of devices that are not needed now */
+    uint64_t checkins_per_s_max;   /* checkins_per_second_max: pace grows with the fleet so that idle devices make no more; 0: no limit */
     uint64_t weight_max, examples_min;
     uint64_t evaluate_every;       /* evaluate.every: a device evaluation round after so many train rounds; 0: never */
     uint64_t evaluate_cohort;      /* evaluate.cohort */

@@ -59,6 +59,8 @@ extern const char *const task_secure_names[];
               "How often a device says that it is still training.")                                \
     TASK_ROW_("pace", DURATION, AT(pace_ms), "2s", 10, 86400000, NULL, "",                         \
               "When a device that is not needed now comes back, plus or minus a quarter.")         \
+    TASK_ROW_("checkins_per_second_max", U64, AT(checkins_per_s_max), "500", 0, 1e6, NULL, "",     \
+              "The pace of a large fleet slows down to this many check-ins a second; 0: never.")   \
     TASK_ROW_("weight_max", U64, AT(weight_max), "10000", 1, CODEC_WEIGHT_MAX_LIMIT, NULL,         \
               "examples", "An update counts for at most this many examples.")                      \
     TASK_ROW_("examples_min", U64, AT(examples_min), "1", 0, 2147483647, NULL, "examples",         \
