@@ -13,7 +13,7 @@ if(SOTTO_SANITIZE)
   target_compile_options(sotto_options INTERFACE -fsanitize=${SOTTO_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer
     # gcc 12 sees its own instrumentation and warns of code that is fine; the other presets have these on.
-    -Wno-conversion -Wno-format-truncation -Wno-stringop-overflow -Wno-maybe-uninitialized)
+    $<$<C_COMPILER_ID:GNU>:-Wno-conversion;-Wno-format-truncation;-Wno-stringop-overflow;-Wno-maybe-uninitialized>)
   target_link_options(sotto_options INTERFACE -fsanitize=${SOTTO_SANITIZE})
 elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   target_compile_definitions(sotto_options INTERFACE _FORTIFY_SOURCE=2)

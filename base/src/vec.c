@@ -84,8 +84,12 @@ static const struct vec_ops *pick(void) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2"))
         return &vec_ops_avx2;
-#endif
     return &vec_ops_scalar;
+#elif defined(__aarch64__)
+    return &vec_ops_neon; /* a part of every 64-bit Arm */
+#else
+    return &vec_ops_scalar;
+#endif
 }
 
 /* The first call decides; two threads that race here store the same pointer. */

@@ -21,6 +21,8 @@ struct vec_ops {
 extern const struct vec_ops vec_ops_scalar;
 #if defined(__x86_64__)
 extern const struct vec_ops vec_ops_avx2;
+#elif defined(__aarch64__)
+extern const struct vec_ops vec_ops_neon;
 #endif
 
 /* The lanes of a sum in the one order that every variant uses. */

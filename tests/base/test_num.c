@@ -191,7 +191,8 @@ static void floats_read_back(void **state) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     rng_init(&rng, test_seed(), 0, 0, RNG_GENERATE);
     for (int i = 0; i < 2000; i++) {
-        const double x = ldexp(rng_f64(&rng) - 0.5, (int)rng_below(&rng, 600) - 300);
+        const double half = rng_f64(&rng) - 0.5;
+        const double x = ldexp(half, (int)rng_below(&rng, 600) - 300);
         char text[32];
         double back = 0;
         num_format_f64(text, sizeof text, x);

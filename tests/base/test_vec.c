@@ -17,7 +17,8 @@ struct data {
 
 static void fill(struct data *d, struct rng *rng) {
     for (int i = 0; i < N; i++) {
-        d->a[i] = (float)ldexp(rng_normal(rng), (int)rng_below(rng, 60) - 30);
+        const double x = rng_normal(rng); /* in this order, whatever the compiler */
+        d->a[i] = (float)ldexp(x, (int)rng_below(rng, 60) - 30);
         d->b[i] = (float)rng_normal(rng);
         d->q[i] = (int8_t)(rng_below(rng, 256) - 128);
         d->u[i] = (uint8_t)rng_below(rng, 256);
