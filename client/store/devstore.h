@@ -199,6 +199,8 @@ enum sotto_status devstore_history_each(struct devstore *s, uint32_t limit,
  * counters stay. */
 enum sotto_status devstore_forget(struct devstore *s, struct sotto_error *err);
 
+/* For tests: the database may have so many pages at most, as on a full disk; 0 ends that. */
+void devstore_limit_pages(struct devstore *s, int64_t pages);
 /* For tests: called with a name at every point where a kill must not hurt. */
 extern void (*devstore_crash_point)(const char *name);
 

@@ -298,6 +298,13 @@ void devstore_close(struct devstore *s) {
     mem_free(s);
 }
 
+void devstore_limit_pages(struct devstore *s, int64_t pages) {
+    char sql[64];
+    snprintf(sql, sizeof sql, "PRAGMA max_page_count=%lld",
+             (long long)(pages > 0 ? pages : 1073741823));
+    (void)db_exec(s, NULL, sql, "");
+}
+
 const char *devstore_dir(const struct devstore *s) {
     return s->dir;
 }

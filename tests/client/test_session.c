@@ -128,6 +128,7 @@ enum forge {
     FORGE_VALID,
     FORGE_OLD_ROUND,
     FORGE_SAME_ROUND,
+    FORGE_SEALED,
     FORGE_TIER,
     FORGE_SECURE,
 };
@@ -152,8 +153,15 @@ static struct world *answer_with(enum forge forge, void (*change)(struct world *
     }
     if (change != NULL)
         change(w);
-    world_restart(w);
     world_open_round(w, 5);
+    if (forge == FORGE_SEALED) { /* reported already; the coordinator has forgotten */
+        w->store.task_count = 1;
+        memcpy(w->store.tasks[0].task_id, w->template.task_id.bytes, WIRE_TASK_ID);
+        w->store.tasks[0].last_round = 5;
+        w->store.tasks[0].terms_hash = w->rounds[5].hash;
+        w->store.tasks[0].sealed = true;
+    }
+    world_restart(w);
     world_run(w, 20);
     assert_int_equal(w->last_sent.which_body, sotto_Envelope_check_in_tag);
     m.which_body = sotto_Envelope_check_in_reply_tag;
@@ -204,6 +212,7 @@ static void test_plan_checks(void **state) {
         {FORGE_TERMS_HASH, "invitation"},
         {FORGE_OLD_ROUND, "round"},
         {FORGE_SAME_ROUND, "round"},
+        {FORGE_SEALED, "round"},
         {FORGE_TIER, "tier"},
         {FORGE_SECURE, "policy.secure_aggregation"},
     };
