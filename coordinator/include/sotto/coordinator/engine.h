@@ -1,7 +1,9 @@
-/* The round engine of one task: an I/O-free state machine over groups and phases. Events in, actions out; no clock, socket or disk.
+/* The round engine of one task: an I/O-free state machine over groups and phases. Events in,
+ * actions out; no clock, socket or disk.
  *
- * The host executes a step's actions in order. STORE-like actions (OPEN, ACCEPT, OUTCOME, CLOSE...) of one step are one transaction,
- * durable before any reply of that step leaves. After a crash the host rebuilds the engine from its store (round_restore). */
+ * The host executes a step's actions in order. STORE-like actions (OPEN, ACCEPT, OUTCOME, CLOSE...)
+ * of one step are one transaction, durable before any reply of that step leaves. After a crash the
+ * host rebuilds the engine from its store (round_restore). */
 #ifndef SOTTO_COORDINATOR_ENGINE_H
 #define SOTTO_COORDINATOR_ENGINE_H
 
@@ -25,9 +27,14 @@ enum round_member_state {
     ROUND_CHECKED,  /* in the group's sums */
     ROUND_REJECTED, /* the check refused it */
     ROUND_DECLINED,
-    ROUND_DROPPED,  /* lease or deadline passed, or revoked */
+    ROUND_DROPPED, /* lease or deadline passed, or revoked */
 };
-enum round_group_state { ROUND_GROUP_RUNNING, ROUND_GROUP_SUMMING, ROUND_GROUP_SUMMED, ROUND_GROUP_FAILED };
+enum round_group_state {
+    ROUND_GROUP_RUNNING,
+    ROUND_GROUP_SUMMING,
+    ROUND_GROUP_SUMMED,
+    ROUND_GROUP_FAILED
+};
 
 struct round_member {
     uint64_t serial;
@@ -51,38 +58,50 @@ enum round_event_kind {
     ROUND_EV_CHECKED,       /* the check of serial's update: ok */
     ROUND_EV_HEARTBEAT,
     ROUND_EV_DECLINE,
-    ROUND_EV_SUMMED,        /* the group's sums and outcomes are committed: group, ok */
-    ROUND_EV_ADVANCED,      /* the server step of the round is committed: ok (false: gate refused, or failed) */
-    ROUND_EV_FAILED,        /* OPEN failed: try again later */
-    ROUND_EV_PAUSE, ROUND_EV_RESUME, ROUND_EV_STOP,
+    ROUND_EV_SUMMED,   /* the group's sums and outcomes are committed: group, ok */
+    ROUND_EV_ADVANCED, /* the server step of the round is committed: ok (false: gate refused, or
+                          failed) */
+    ROUND_EV_FAILED,   /* OPEN failed: try again later */
+    ROUND_EV_PAUSE,
+    ROUND_EV_RESUME,
+    ROUND_EV_STOP,
 };
 struct round_event {
     enum round_event_kind kind;
     uint64_t now_ms;
     uint64_t serial;
-    uint32_t round; /* of REPORT, CHECKED, HEARTBEAT, DECLINE, SUMMED, ADVANCED: another round's is answered, never counted */
+    uint32_t round; /* of REPORT, CHECKED, HEARTBEAT, DECLINE, SUMMED, ADVANCED: another round's is
+                       answered, never counted */
     uint32_t group;
     bool ok;
     bool holds_terms; /* CHECK_IN: the device already works under this round's terms */
 };
 
 enum round_action_kind {
-    ROUND_DO_OPEN,      /* make the round key and terms, store round and members (round_members), then EV_OPENED */
-    ROUND_DO_PLAN,      /* answer the check-in with this round's terms */
+    ROUND_DO_OPEN, /* make the round key and terms, store round and members (round_members), then
+                      EV_OPENED */
+    ROUND_DO_PLAN, /* answer the check-in with this round's terms */
     ROUND_DO_COME_BACK, /* answer the check-in (or the decline): not now, after_ms, reason */
-    ROUND_DO_ACCEPT,    /* store the report as serial's in group, acknowledge; then check it and add it: EV_CHECKED */
-    ROUND_DO_REPEAT,    /* a report that is stored already: acknowledge again, with the outcome as stored (member_state) */
-    ROUND_DO_RETURN,    /* late, over-selected, not a member, group ended: store outcome RETURNED, answer with reason. The engine
-                           does not remember ended rounds: where the store has an outcome of (round, serial), that is the answer */
+    ROUND_DO_ACCEPT,    /* store the report as serial's in group, acknowledge; then check it and add
+                           it: EV_CHECKED */
+    ROUND_DO_REPEAT,    /* a report that is stored already: acknowledge again, with the outcome as
+                           stored (member_state) */
+    ROUND_DO_RETURN,    /* late, over-selected, not a member, group ended: store outcome RETURNED,
+                           answer with reason. The engine    does not remember ended rounds: where the
+                           store has an outcome of (round, serial), that is the answer */
     ROUND_DO_CONTINUE,  /* heartbeat: go on */
     ROUND_DO_ABORT,     /* heartbeat: stop, reason */
-    ROUND_DO_STORE_MEMBER, /* member state changed (planned, declined, dropped, rejected: outcome kept): store it; reason */
-    ROUND_DO_SUM,       /* group reached its goal (or ended with its minimum): commit its sums, outcomes kept/returned: EV_SUMMED */
-    ROUND_DO_FAIL_GROUP,/* commit the group's failure: stored reports become RETURNED: EV_SUMMED with ok false */
-    ROUND_DO_ADVANCE,   /* all groups have ended, at least one summed: server step, commit, publish: EV_ADVANCED */
-    ROUND_DO_FAIL,      /* the round failed: commit, erase its key; reason */
-    ROUND_DO_FINISHED,  /* the task has made its rounds: store it */
-    ROUND_DO_NOTE,      /* an event for log and store: text */
+    ROUND_DO_STORE_MEMBER, /* member state changed (planned, declined, dropped, rejected: outcome
+                              kept): store it; reason */
+    ROUND_DO_SUM, /* group reached its goal (or ended with its minimum): commit its sums, outcomes
+                     kept/returned: EV_SUMMED */
+    ROUND_DO_FAIL_GROUP, /* commit the group's failure: stored reports become RETURNED: EV_SUMMED
+                            with ok false */
+    ROUND_DO_ADVANCE,  /* all groups have ended, at least one summed: server step, commit, publish:
+                          EV_ADVANCED */
+    ROUND_DO_FAIL,     /* the round failed: commit, erase its key; reason */
+    ROUND_DO_FINISHED, /* the task has made its rounds: store it */
+    ROUND_DO_NOTE,     /* an event for log and store: text */
 };
 struct round_action {
     enum round_action_kind kind;
@@ -101,25 +120,30 @@ enum sotto_status round_engine_new(const struct task_config *config, uint32_t fi
                                    uint64_t train_rounds_done, struct round_engine **out,
                                    struct sotto_error *err);
 void round_engine_free(struct round_engine *e);
-/* One event. Fills actions (room for ROUND_ACTIONS_MAX) from the first on and sets *count; what does not fit comes with the next
- * step (ask with TICK while round_next_ms is 0). The time of an event never lies before an earlier one's but for DEVICE_ADD,
- * which gives no actions. NOMEM and LIMIT: only for DEVICE_ADD, nothing has changed. */
+/* One event. Fills actions (room for ROUND_ACTIONS_MAX) from the first on and sets *count; what
+ * does not fit comes with the next step (ask with TICK while round_next_ms is 0). The time of an
+ * event never lies before an earlier one's but for DEVICE_ADD, which gives no actions. NOMEM and
+ * LIMIT: only for DEVICE_ADD, nothing has changed. */
 enum sotto_status round_step(struct round_engine *e, const struct round_event *event,
                              struct round_action *actions, size_t *count, struct sotto_error *err);
-uint64_t round_next_ms(const struct round_engine *e); /* next TICK at the latest; 0: at once; UINT64_MAX: none */
+uint64_t round_next_ms(
+    const struct round_engine *e); /* next TICK at the latest; 0: at once; UINT64_MAX: none */
 
-/* Selection, a pure function: the `wanted` (<= count) serials of smallest Philox rank under (seed, round, serial, RNG_SELECT), ascending. */
+/* Selection, a pure function: the `wanted` (<= count) serials of smallest Philox rank under (seed,
+ * round, serial, RNG_SELECT), ascending. */
 void round_select(uint64_t seed, uint32_t round, const uint64_t *serials, uint32_t count,
                   uint32_t wanted, uint64_t *out);
 
-/* After a restart: the open round as the store has it, into a new engine before its first TICK. Members of a running group in state
- * STORED (CHECKED becomes that) are checked again: the host adds each to new sums and delivers EV_CHECKED, without an ACCEPT. A group
- * that was SUMMING runs again. Groups, round and its ADVANCE then end as they would have: no asked-for action is lost. */
+/* After a restart: the open round as the store has it, into a new engine before its first TICK.
+ * Members of a running group in state STORED (CHECKED becomes that) are checked again: the host
+ * adds each to new sums and delivers EV_CHECKED, without an ACCEPT. A group that was SUMMING runs
+ * again. Groups, round and its ADVANCE then end as they would have: no asked-for action is lost. */
 struct round_saved {
     uint32_t round;
     enum round_kind kind;
     enum round_state state; /* OPEN or ADVANCING */
-    uint64_t opened_ms;     /* on the new clock, as is seen_ms; 0: unknown, deadlines and leases count from the first event */
+    uint64_t opened_ms; /* on the new clock, as is seen_ms; 0: unknown, deadlines and leases count
+                           from the first event */
     uint32_t member_count, group_count;
     const struct round_member *members;
     const struct round_group *groups;

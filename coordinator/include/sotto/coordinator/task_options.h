@@ -1,4 +1,5 @@
-/* The rows of a task's settings, for every table that holds a struct task_config: the task file's, the simulator's.
+/* The rows of a task's settings, for every table that holds a struct task_config: the task file's,
+ * the simulator's.
  *
  * AT(field) is the table's own offset of a task_config field:
  *     #define AT(field) offsetof(struct sim_config, task.field)
@@ -15,8 +16,7 @@ extern const char *const task_secure_names[];
 
 #define TASK_ROW_(path, type, at, fallback, min, max, names, unit, help)                           \
     {path, CONFIG_##type, at, fallback, min, max, names, 0, unit, help},
-#define TASK_PATH_(path, at, help)                                                                 \
-    {path, CONFIG_STR, at, "", 0, 0, NULL, CONFIG_PATH, "", help},
+#define TASK_PATH_(path, at, help) {path, CONFIG_STR, at, "", 0, 0, NULL, CONFIG_PATH, "", help},
 /* Rounds and durations are bounded by what travels on the wire. */
 #define TASK_MS_MAX_ ((double)WIRE_DURATION_MAX_MS)
 
@@ -39,12 +39,13 @@ extern const char *const task_secure_names[];
 #define TASK_ROUND_ROWS(AT)                                                                        \
     TASK_ROW_("rounds", U64, AT(rounds), "0", 0, 1e9, NULL, "rounds",                              \
               "Training rounds to make, failed ones included; 0: go on until stopped.")            \
-    TASK_ROW_("cohort", U64, AT(cohort), "10", 1, CODEC_ACCEPT_MAX_LIMIT, NULL, "devices",               \
+    TASK_ROW_("cohort", U64, AT(cohort), "10", 1, CODEC_ACCEPT_MAX_LIMIT, NULL, "devices",         \
               "Reports wanted in a round.")                                                        \
     TASK_ROW_("cohort_over_selection", F64, AT(over_selection), "1", 1, 10, NULL, "",              \
               "Devices invited for each report wanted; the slowest surplus is returned unused.")   \
-    TASK_ROW_("cohort_min", U64, AT(cohort_min), "0", 0, CODEC_ACCEPT_MAX_LIMIT, NULL, "devices",        \
-              "Fewer checked reports than this fail; each group has its share of it; 0: all of cohort.") \
+    TASK_ROW_(                                                                                     \
+        "cohort_min", U64, AT(cohort_min), "0", 0, CODEC_ACCEPT_MAX_LIMIT, NULL, "devices",        \
+        "Fewer checked reports than this fail; each group has its share of it; 0: all of cohort.") \
     TASK_ROW_("groups", U64, AT(groups), "1", 1, ROUND_GROUPS_MAX, NULL, "groups",                 \
               "Groups of a cohort, by serial; each is summed alone and becomes a teacher.")        \
     TASK_ROW_("devices_min", U64, AT(devices_min), "0", 0, 67108864, NULL, "devices",              \
@@ -67,7 +68,7 @@ extern const char *const task_secure_names[];
               "A device with fewer declines.")                                                     \
     TASK_ROW_("evaluate.every", U64, AT(evaluate_every), "0", 0, 1e9, NULL, "rounds",              \
               "An evaluation round on devices after so many training rounds; 0: none.")            \
-    TASK_ROW_("evaluate.cohort", U64, AT(evaluate_cohort), "0", 0, CODEC_ACCEPT_MAX_LIMIT, NULL,         \
+    TASK_ROW_("evaluate.cohort", U64, AT(evaluate_cohort), "0", 0, CODEC_ACCEPT_MAX_LIMIT, NULL,   \
               "devices", "Devices of an evaluation round; 0: as many as cohort.")
 
 #define TASK_LOCAL_ROWS(AT)                                                                        \
@@ -120,8 +121,9 @@ extern const char *const task_secure_names[];
               "Fraction bits of the exact sums.")
 
 #define TASK_DISTILL_ROWS(AT)                                                                      \
-    TASK_ROW_("distill.enabled", BOOL, AT(distill), "false", 0, 0, NULL, "",                       \
-              "Train the average on the groups' averaged predictions; the better of both is kept.") \
+    TASK_ROW_(                                                                                     \
+        "distill.enabled", BOOL, AT(distill), "false", 0, 0, NULL, "",                             \
+        "Train the average on the groups' averaged predictions; the better of both is kept.")      \
     TASK_ROW_("distill.from_round", U64, AT(distill_from_round), "1", 1, 4294967295.0, NULL, "",   \
               "Number of the first round that distills.")                                          \
     TASK_ROW_("distill.steps", U64, AT(distill_steps), "200", 1, 1000000, NULL, "steps",           \
@@ -141,9 +143,11 @@ extern const char *const task_secure_names[];
 
 #define TASK_GATE_ROWS(AT)                                                                         \
     TASK_ROW_("gate.loss_factor", F64, AT(gate_loss_factor), "0", 0, 1e9, NULL, "",                \
-              "A version whose validation loss passes the best one's times this is not published; 0: off.") \
+              "A version whose validation loss passes the best one's times this is not "           \
+              "published; 0: off.")                                                                \
     TASK_ROW_("gate.accuracy_drop", F64, AT(gate_accuracy_drop), "0", 0, 1, NULL, "",              \
-              "A version whose validation accuracy falls below the best one's less this is not published; 0: off.")
+              "A version whose validation accuracy falls below the best one's less this is not "   \
+              "published; 0: off.")
 
 #define TASK_PRIVACY_ROWS(AT)                                                                      \
     TASK_ROW_("privacy.secure_aggregation", ENUM, AT(secure_aggregation), "off", 0, 0,             \
@@ -151,14 +155,16 @@ extern const char *const task_secure_names[];
 
 #define TASK_EVALUATION_ROWS(AT)                                                                   \
     TASK_ROW_("evaluation.data", STR, AT(data), "generator", 0, 0, NULL, "",                       \
-              "Held-out examples: generator, mnist, fashion-mnist, cifar10, IMAGES,LABELS (IDX) or a .csv file.") \
+              "Held-out examples: generator, mnist, fashion-mnist, cifar10, IMAGES,LABELS (IDX) "  \
+              "or a .csv file.")                                                                   \
     TASK_PATH_("evaluation.dir", AT(data_dir), "Folder of a named data set.")                      \
     TASK_ROW_("evaluation.seed", U64, AT(data_seed), "1", 0, 9007199254740992.0, NULL, "",         \
               "Seed of drawn examples; their writers are none that devices can be given.")         \
     TASK_ROW_("evaluation.count", U64, AT(data_count), "0", 0, 10000000, NULL, "examples",         \
               "Test examples; 0: all of a data set, 2000 drawn ones.")                             \
     TASK_ROW_("evaluation.validation", U64, AT(data_validation), "1000", 1, 10000000, NULL,        \
-              "examples", "Validation examples, taken only where distillation or the gate needs them.")
+              "examples",                                                                          \
+              "Validation examples, taken only where distillation or the gate needs them.")
 
 #define TASK_OPTION_ROWS(AT)                                                                       \
     TASK_IDENTITY_ROWS(AT)                                                                         \
