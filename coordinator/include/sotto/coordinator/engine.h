@@ -3,7 +3,10 @@
  *
  * The host executes a step's actions in order. STORE-like actions (OPEN, ACCEPT, OUTCOME, CLOSE...)
  * of one step are one transaction, durable before any reply of that step leaves. After a crash the
- * host rebuilds the engine from its store (round_restore). */
+ * host rebuilds the engine from its store (round_restore).
+ *
+ * OPEN, ACCEPT, SUM, FAIL_GROUP and ADVANCE are asked for once and answered by their event: a host
+ * must not lose that answer, but by a crash. */
 #ifndef SOTTO_COORDINATOR_ENGINE_H
 #define SOTTO_COORDINATOR_ENGINE_H
 
@@ -87,7 +90,7 @@ enum round_action_kind {
     ROUND_DO_REPEAT,    /* a report that is stored already: acknowledge again, with the outcome as
                            stored (member_state) */
     ROUND_DO_RETURN,    /* late, over-selected, not a member, group ended: store outcome RETURNED,
-                           answer with reason. The engine    does not remember ended rounds: where the
+                           answer with reason. The engine does not remember ended rounds: where the
                            store has an outcome of (round, serial), that is the answer */
     ROUND_DO_CONTINUE,  /* heartbeat: go on */
     ROUND_DO_ABORT,     /* heartbeat: stop, reason */
