@@ -47,6 +47,8 @@ static enum sotto_status fetch(struct cli *cli, struct evaluation *e, struct sot
     TRY(package_decode(buf_view(&package), &e->package, err));
     TRY(config_parse(task_options, &e->task, task, buf_view(&yaml), NULL, 0, &e->config, err));
     e->task.distill = false; /* its pool is not needed here */
+    if (cli_flag(cli, "all"))
+        e->task.data_count = 0;
     TRY(task_data_load(&e->task, &e->package.schema, cli_flag(cli, "data"), &e->data, err));
     e->set = &e->data.test;
     if (e->set->count == 0)

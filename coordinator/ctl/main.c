@@ -77,6 +77,7 @@ static const struct cli_flag events[] = {
 static const struct cli_flag evaluate[] = {
     {"samples", 'n', "N", false, "examples shown; default 8"},
     {"ascii", 0, NULL, false, "shades in plain ASCII"},
+    {"all", 0, NULL, false, "all test examples there are, not only evaluation.count of them"},
     {"data", 0, "DIR", false, "folder of the data sets, instead of the task's"},
     CLI_FLAGS_END};
 static const struct cli_flag config[] = {
