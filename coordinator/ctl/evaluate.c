@@ -165,9 +165,9 @@ static void print_row(const struct evaluation *e, const uint32_t *examples, uint
         const float *p = e->probabilities + (size_t)examples[i] * e->classes;
         uint32_t k = best(p, e->classes);
         char text[64];
-        snprintf(text, sizeof text, "label %d, predicted %u (%.0f%%)%s",
-                 e->set->labels[examples[i]], k, 100.0 * (double)p[k],
-                 (uint32_t)e->set->labels[examples[i]] == k ? "" : "  wrong");
+        bool right = (uint32_t)e->set->labels[examples[i]] == k;
+        snprintf(text, sizeof text, "%d: predicted %u (%.0f%%)%s", e->set->labels[examples[i]], k,
+                 100.0 * (double)p[k], right ? "" : ", wrong");
         printf("%-*s", SAMPLE_COLUMNS + 2, text);
         buf_deinit(&pictures[i]);
     }
