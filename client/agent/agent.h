@@ -54,5 +54,7 @@ int agent_forget(struct agent_args *a);
 int agent_document(struct agent_args *a);
 int agent_devices(struct agent_args *a);
 int agent_policy(struct agent_args *a);
+int agent_man(struct agent_args *a);
+void agent_print_policy_defaults(void);
 
 #endif

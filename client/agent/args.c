@@ -14,7 +14,8 @@ enum {
     DOCUMENT = 64,
     DEVICES = 128,
     POLICY = 256,
-    ALL = 511
+    MAN = 512,
+    ALL = 1023
 };
 
 const struct agent_command agent_commands[] = {
@@ -38,6 +39,7 @@ const struct agent_command agent_commands[] = {
     {"policy", "[FILE]", 0, 1, POLICY,
      "Print the policy in force; with FILE: check it and put it into force.",
      "sotto-client policy my-limits.txt", agent_policy},
+    {"man", "", 0, 0, MAN, "Print the manual page.", "sotto-client man | man -l -", agent_man},
     {NULL, NULL, 0, 0, 0, NULL, NULL, NULL},
 };
 
@@ -103,6 +105,53 @@ void agent_help(const struct agent_command *command) {
     }
     printf("\nExit status: 0 done, 1 failed, 2 wrong usage, 3 may be tried again, 78 bad policy "
            "file.\n");
+}
+
+static void man_escaped(const char *text) {
+    for (; *text != '\0'; text++) {
+        if (*text == '-' || *text == '\\')
+            putchar('\\');
+        putchar(*text);
+    }
+}
+
+int agent_man(struct agent_args *a) {
+    (void)a;
+    printf(".TH SOTTO\\-CLIENT 8 \"\" \"sotto %s\"\n.SH NAME\nsotto\\-client \\- trains on this "
+           "device's examples for a fleet\n.SH SYNOPSIS\n",
+           sotto_client_version());
+    for (const struct agent_command *c = agent_commands; c->name != NULL; c++) {
+        printf(".B sotto\\-client %s\n", c->name);
+        man_escaped(c->usage);
+        printf(c->usage[0] != '\0' ? " [OPTIONS]\n.br\n" : "[OPTIONS]\n.br\n");
+    }
+    printf(
+        ".SH DESCRIPTION\nThe agent keeps examples in a local store, trains the fleet's models on "
+        "them when its policy allows, and sends sealed updates. The examples never leave the "
+        "device.\n.SH COMMANDS\n");
+    for (const struct agent_command *c = agent_commands; c->name != NULL; c++) {
+        printf(".TP\n.B %s\n", c->name);
+        man_escaped(c->help);
+        printf(" Example:\n.B ");
+        man_escaped(c->example);
+        printf("\n");
+    }
+    printf(".SH OPTIONS\n");
+    for (size_t i = 0; i < ARRAY_LEN(option_rows); i++) {
+        printf(".TP\n.BR \\-\\-");
+        man_escaped(option_rows[i].name);
+        if (option_rows[i].value != NULL)
+            printf(" \" \" %s", option_rows[i].value);
+        printf("\n");
+        man_escaped(option_rows[i].help);
+        printf("\n");
+    }
+    printf(".SH POLICY FILE\nLines of a key and a value, with defaults:\n.nf\n");
+    agent_print_policy_defaults();
+    printf(".fi\n.SH EXIT STATUS\n0 done, 1 failed, 2 wrong usage, 3 may be tried again, 78 bad "
+           "policy "
+           "file.\n.SH SEE ALSO\nsottoctl(1), sotto\\-coordinator(8)\n");
+    return 0;
 }
 
 /* Levenshtein distance, for short words. */

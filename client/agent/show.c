@@ -289,3 +289,13 @@ out:
     buf_deinit(&text);
     return status == SOTTO_OK ? 0 : agent_fail(&err);
 }
+
+void agent_print_policy_defaults(void) {
+    struct client_policy policy;
+    struct buf text;
+    buf_init(&text, 64u << 10);
+    client_policy_defaults(&policy);
+    client_policy_print(&policy, &text);
+    agent_print(&text);
+    buf_deinit(&text);
+}
