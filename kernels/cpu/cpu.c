@@ -1,11 +1,13 @@
 /* The cpu backend's table: the reference fills it, then what is faster on this processor takes
  * over. */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cpu/cpu.h"
 
 static struct kern_backend table;
+static char kernel_set[64];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void override(const struct kern_impl *ops) {
@@ -15,21 +17,26 @@ static void override(const struct kern_impl *ops) {
 }
 
 static void fill(void) {
+    const char *isa = "portable";
     table = kern_ref;
     table.name = "cpu";
-    table.kernel_set = "cpu/portable";
     override(kern_ops_portable);
-    /* SOTTO_KERNELS=portable leaves it at that: for tests, and to rule a processor's own kernels
-     * out. */
-    const char *only = getenv("SOTTO_KERNELS");
-    if (only && strcmp(only, "portable") == 0)
-        return;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        table.kernel_set = "cpu/avx2";
+    /* SOTTO_KERNELS=portable rules the processor's own kernels out: for tests and comparison. */
+    const char *only = getenv("SOTTO_KERNELS");
+    bool any = !only || strcmp(only, "portable") != 0;
+    if (any && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        isa = "avx2";
         override(kern_ops_avx2);
     }
 #endif
+#ifdef SOTTO_HAVE_OPENBLAS
+    kern_blas_setup();
+    snprintf(kernel_set, sizeof(kernel_set), "cpu/%s+%s", isa, kern_blas_version());
+#else
+    snprintf(kernel_set, sizeof(kernel_set), "cpu/%s", isa);
+#endif
+    table.kernel_set = kernel_set;
 }
 
 const struct kern_backend *kern_cpu(void) {

@@ -10,6 +10,7 @@
 #define GEMM_BLOCK_FLOATS                                                                          \
     16384 /* of B at a time: 64 KiB, read again from L2 by the next rows of A */
 #define GEMM_K_PACKED    256
+#define GEMM_ROWS_PACKED 192
 #define GEMM_ROWS_SKINNY 32 /* up to here B is not packed */
 
 /* The activations that the tile does not do. */
@@ -215,12 +216,19 @@ TARGET static void NAME(pack_strip)(const struct gemm_view *g, size_t j, size_t 
     }
 }
 
+/* Many rows: a block of A that fits L2 times packed strips of B that fit L1. */
 TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
-    for (size_t k0 = 0; k0 < g->k; k0 += GEMM_K_PACKED) {
-        size_t len = g->k - k0 < GEMM_K_PACKED ? g->k - k0 : GEMM_K_PACKED;
-        for (size_t j = 0; j < g->n; j += TILE_COLS) {
-            NAME(pack_strip)(g, j, k0, len, panel);
-            NAME(gemm_strip)(g, panel, TILE_COLS, j, k0, len);
+    struct gemm_view part = *g;
+    for (size_t i = 0; i < g->m; i += GEMM_ROWS_PACKED) {
+        part.m = g->m - i < GEMM_ROWS_PACKED ? g->m - i : GEMM_ROWS_PACKED;
+        part.a = g->a + i * g->a_row;
+        part.c = g->c + i * g->n;
+        for (size_t k0 = 0; k0 < g->k; k0 += GEMM_K_PACKED) {
+            size_t len = g->k - k0 < GEMM_K_PACKED ? g->k - k0 : GEMM_K_PACKED;
+            for (size_t j = 0; j < g->n; j += TILE_COLS) {
+                NAME(pack_strip)(g, j, k0, len, panel);
+                NAME(gemm_strip)(&part, panel, TILE_COLS, j, k0, len);
+            }
         }
     }
 }
@@ -325,6 +333,32 @@ TARGET static size_t NAME(gemm_scratch)(const struct kern_instr *in) {
     return GEMM_K_PACKED * TILE_COLS * sizeof(float);
 }
 
+/* Square-ish products from this size on are OpenBLAS's, where it is built in: it packs both sides.
+ */
+#define GEMM_BLAS_MIN 12800
+
+TARGET static bool NAME(gemm_blas)(const struct gemm_view *g, bool trans_a) {
+#ifdef SOTTO_HAVE_OPENBLAS
+    if (g->m < GEMM_BLAS_MIN || g->n < GEMM_BLAS_MIN || g->k < GEMM_BLAS_MIN)
+        return false;
+    kern_blas_gemm(g->m, g->n, g->k, trans_a, g->b_trans, g->alpha, g->a, g->b, g->beta, g->c);
+    if (g->bias || g->act != KERN_ACT_NONE) {
+        size_t whole = g->n / LANES * LANES;
+        NAME(gemm_finish)(g, whole);
+        for (size_t i = 0; i < g->m; i++)
+            for (size_t j = whole; j < g->n; j++) {
+                float v = g->c[i * g->n + j] + (g->bias ? g->bias[j] : 0.0f);
+                g->c[i * g->n + j] = kern_act_value(g->act, g->slope, v);
+            }
+    }
+    return true;
+#else
+    (void)g;
+    (void)trans_a;
+    return false;
+#endif
+}
+
 TARGET static void NAME(gemm)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_gemm *s = &in->u.gemm;
     struct gemm_view g = {
@@ -340,7 +374,9 @@ TARGET static void NAME(gemm)(const struct kern_ctx *c, const struct kern_instr 
     g.slope = s->slope;
     bool in_tile = s->act == KERN_ACT_RELU || s->act == KERN_ACT_LEAKY_RELU;
     g.act = in_tile ? s->act : KERN_ACT_NONE;
-    if (s->trans_b && !s->trans_a && g.m <= GEMM_ROWS_SKINNY)
+    if (NAME(gemm_blas)(&g, s->trans_a))
+        ; /* done */
+    else if (s->trans_b && !s->trans_a && g.m <= GEMM_ROWS_SKINNY)
         NAME(gemm_dot)(&g);
     else if (!s->trans_b && g.k <= GEMM_K_SKINNY && g.m > g.k)
         NAME(gemm_flat)(&g);
