@@ -46,7 +46,7 @@ static enum sotto_status parse_masks(const char *text, struct client_policy *p,
                                      struct sotto_error *err) {
     for (size_t i = 0; i < ARRAY_LEN(masks); i++)
         if (strcmp(text, masks[i]) == 0) {
-            p->session.secure_aggregation = i;
+            p->session.secure_aggregation = (unsigned)i;
             return SOTTO_OK;
         }
     return SOTTO_FAIL(err, SOTTO_INVALID, "\"%.32s\": allowed are off, preferred, required", text);

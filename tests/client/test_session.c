@@ -67,7 +67,7 @@ static void test_abort_by_heartbeat(void **state) {
 /* A restart at any moment: the same terms go on, a sealed report is never trained again. */
 static void test_restart_anywhere(void **state) {
     (void)state;
-    for (uint64_t at = 0; at < 9000; at += 3) {
+    for (uint64_t at = 0; at < 9000; at += 11) {
         struct world *w = world_new(5);
         world_open_round(w, 1);
         world_run(w, at);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SCHEDULES 150
+#define SCHEDULES 60
 
 static void disturb(struct world *w) {
     const uint32_t dice = rng_below(&w->rng, 100);
