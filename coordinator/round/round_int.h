@@ -6,8 +6,6 @@
 #include "sotto/coordinator/engine.h"
 
 #define ROUND_DEVICES_MAX (1u << 26)
-/* A restored backup goes on so many numbers later (protocol.md section 2): no count of rounds. */
-#define ROUND_RESTORE_GAP (1u << 20)
 
 struct device {
     uint64_t serial, seen_ms;

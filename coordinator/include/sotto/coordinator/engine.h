@@ -14,6 +14,8 @@
 
 #define ROUND_GROUPS_MAX 64
 #define ROUND_COHORT_MAX 100000
+/* A restored backup goes on so many round numbers later (protocol.md section 2). */
+#define ROUND_RESTORE_GAP (1u << 20)
 
 enum round_kind { ROUND_TRAIN = 1, ROUND_EVALUATE = 2 };
 enum round_state {
