@@ -2,11 +2,13 @@
  * libsotto-client. */
 #include "agent/agent.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 static volatile sig_atomic_t stop_signal;
 
@@ -101,6 +103,11 @@ int main(int argc, char **argv) {
         (void)SOTTO_FAIL(&err, SOTTO_USAGE, "--log-level: error, warn, info or debug");
         return agent_fail(&err);
     }
+#if defined(__GLIBC__)
+    /* A model's arrays go back to the system as they are freed, instead of leaving holes in the
+     * heap. */
+    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+#endif
     log_setup(level, args.json ? LOG_JSON : LOG_TEXT);
     agent_catch_signals();
     return command->run(&args);

@@ -240,11 +240,12 @@ static enum sotto_status begin_work(struct sotto_client *c, struct sotto_error *
     return status;
 }
 
-/* Seals and stores what was computed. values: the decoded update, or NULL for an evaluation. */
+/* Seals and stores what was computed. values: the decoded update of count coordinates, or NULL for
+ * an evaluation. */
 static enum sotto_status seal_and_store(struct sotto_client *c, const sotto_Terms *t,
                                         const struct codec_update *update,
                                         const struct devstore_residual *which,
-                                        const float *residual, const float *values,
+                                        const float *residual, const float *values, uint32_t count,
                                         struct session_event *e, struct sotto_error *err) {
     uint8_t content_key[SEAL_KEY];
     struct buf report;
@@ -262,7 +263,7 @@ static enum sotto_status seal_and_store(struct sotto_client *c, const sotto_Term
     seal.residual = *which;
     seal.residual_values = residual;
     seal.decoded = residual != NULL ? values : NULL;
-    seal.count = values != NULL ? c->work.package.graph.layout.total : 0;
+    seal.count = count;
     TRY(devstore_seal(c->store, &seal, clock_wall_ms(), err));
     e->kind = SESSION_TRAINED;
     e->report.bytes = report.len;
@@ -290,6 +291,7 @@ static enum sotto_status finish_training(struct sotto_client *c, struct session_
     struct client_work *w = &c->work;
     const struct layout *layout = &w->package.graph.layout;
     const uint32_t examples = w->data.count;
+    const uint32_t total = layout->total;
     struct devstore_residual which;
     struct codec_update update;
     float *trained = NULL, *residual = NULL;
@@ -298,29 +300,31 @@ static enum sotto_status finish_training(struct sotto_client *c, struct session_
     memset(&which, 0, sizeof which);
     describe_residual(t, layout, &which);
     if (t->kind == sotto_Kind_KIND_TRAIN) {
-        trained = mem_array(layout->total, sizeof *trained);
+        trained = mem_array(total, sizeof *trained);
         if (trained == NULL)
-            TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", layout->total);
+            TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", total);
         trainer_finish(w->trainer, trained, &w->metrics);
         trainer_free(w->trainer); /* its arena makes room for what follows */
         w->trainer = NULL;
         dataset_deinit(&w->data);
         w->have_data = false;
         if (t->has_pipeline && t->pipeline.error_feedback) {
-            residual = mem_array(layout->total, sizeof *residual);
+            residual = mem_array(total, sizeof *residual);
             if (residual == NULL)
-                TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual of %u weights", layout->total);
+                TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual of %u weights", total);
             status = devstore_residual_get(c->store, &which, t->pipeline.residual_rounds_max,
-                                           residual, layout->total, err);
+                                           residual, total, err);
             if (status == SOTTO_NOT_FOUND || status == SOTTO_CORRUPT)
-                memset(residual, 0, layout->total * sizeof *residual);
+                memset(residual, 0, total * sizeof *residual);
             else if (status != SOTTO_OK)
                 goto out;
         }
     }
     TRY(terms_encode_update(t, layout, c->identity.serial, w->package.params, trained, residual,
                             &w->metrics, examples, &update, err));
-    TRY(seal_and_store(c, t, &update, &which, residual, trained, e, err));
+    package_deinit(&w->package);
+    w->have_package = false;
+    TRY(seal_and_store(c, t, &update, &which, residual, trained, total, e, err));
 out:
     codec_update_deinit(&update);
     mem_free(trained);

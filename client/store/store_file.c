@@ -2,8 +2,11 @@
  * gone. */
 #include "store/store_int.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum sotto_status store_file_path(struct devstore *s, const char *name, char *path, size_t cap,
                                   struct sotto_error *err) {
@@ -12,14 +15,58 @@ enum sotto_status store_file_path(struct devstore *s, const char *name, char *pa
     return io_join(path, cap, s->files, name, err);
 }
 
-enum sotto_status store_file_new(struct devstore *s, const char *kind, struct view bytes,
-                                 char *name, struct sotto_error *err) {
+static enum sotto_status make_name(struct devstore *s, const char *kind, char *name, char *path,
+                                   struct sotto_error *err) {
     uint8_t random[8];
-    char hex[2 * sizeof random + 1], path[IO_PATH_MAX];
-    enum sotto_status status;
+    char hex[2 * sizeof random + 1];
     id_random(random, sizeof random);
     snprintf(name, STORE_FILE_NAME, "%s-%s", kind, num_format_hex(hex, random, sizeof random));
-    TRY(store_file_path(s, name, path, sizeof path, err));
+    return store_file_path(s, name, path, IO_PATH_MAX, err);
+}
+
+static void remember(struct devstore *s, const char *name) {
+    if (s->fresh_count < STORE_GARBAGE)
+        snprintf(s->fresh[s->fresh_count++], STORE_FILE_NAME, "%s", name);
+}
+
+enum sotto_status store_file_begin(struct devstore *s, const char *kind, char *name, int *fd,
+                                   struct sotto_error *err) {
+    char path[IO_PATH_MAX];
+    const enum sotto_status status = make_name(s, kind, name, path, err);
+    if (status != SOTTO_OK)
+        return status;
+    crash_point("file.before");
+    *fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (*fd < 0) {
+        s->failed = true;
+        return SOTTO_FAIL_SYS(err, errno == ENOSPC ? SOTTO_FULL : SOTTO_IO, "cannot make %.180s",
+                              path);
+    }
+    remember(s, name);
+    return SOTTO_OK;
+}
+
+enum sotto_status store_file_end(struct devstore *s, const char *name, int fd,
+                                 struct sotto_error *err) {
+    const bool synced = fsync(fd) == 0;
+    const enum sotto_status status =
+        synced
+            ? io_fsync_dir(s->files, err)
+            : SOTTO_FAIL_SYS(err, errno == ENOSPC ? SOTTO_FULL : SOTTO_IO, "cannot sync %s", name);
+    if (status != SOTTO_OK) {
+        s->failed = true;
+        return status;
+    }
+    close(fd);
+    crash_point("file.after");
+    return SOTTO_OK;
+}
+
+enum sotto_status store_file_new(struct devstore *s, const char *kind, struct view bytes,
+                                 char *name, struct sotto_error *err) {
+    char path[IO_PATH_MAX];
+    enum sotto_status status;
+    TRY(make_name(s, kind, name, path, err));
     crash_point("file.before");
     const bool durable = strcmp(kind, "checkpoint") != 0; /* one that is lost costs some seconds */
     status = io_write_file(path, bytes.p, bytes.n, 0600, durable, err);
@@ -28,8 +75,7 @@ enum sotto_status store_file_new(struct devstore *s, const char *kind, struct vi
         goto out;
     }
     crash_point("file.after");
-    if (s->fresh_count < STORE_GARBAGE)
-        memcpy(s->fresh[s->fresh_count++], name, STORE_FILE_NAME);
+    remember(s, name);
 out:
     return status;
 }

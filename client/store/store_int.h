@@ -46,12 +46,25 @@ enum sotto_status store_migrate(struct devstore *s, struct sotto_error *err);
  * the transaction fails. */
 enum sotto_status store_file_new(struct devstore *s, const char *kind, struct view bytes,
                                  char *name, struct sotto_error *err);
+/* The same in two steps, for content that is written in pieces to *fd, which end closes (and so
+ * does the caller after an error). */
+enum sotto_status store_file_begin(struct devstore *s, const char *kind, char *name, int *fd,
+                                   struct sotto_error *err);
+enum sotto_status store_file_end(struct devstore *s, const char *name, int fd,
+                                 struct sotto_error *err);
 enum sotto_status store_file_path(struct devstore *s, const char *name, char *path, size_t cap,
                                   struct sotto_error *err);
 enum sotto_status store_file_read(struct devstore *s, const char *name, size_t max, struct buf *out,
                                   struct sotto_error *err);
 /* Removed once the transaction holds. NULL and "" are fine. */
 void store_file_drop(struct devstore *s, const char *name);
+/* count values as a new file; most of them may be 0. */
+enum sotto_status store_vector_write(struct devstore *s, const char *kind, const float *values,
+                                     uint32_t count, char *name, struct sotto_error *err);
+/* values[i] = (or +=) what the file holds. CORRUPT leaves them as they are, unless the file's own
+ * writer was wrong. */
+enum sotto_status store_vector_read(struct devstore *s, const char *name, bool add, float *values,
+                                    uint32_t count, struct sotto_error *err);
 /* Removes every file that no row names. */
 enum sotto_status store_files_sweep(struct devstore *s, struct sotto_error *err);
 

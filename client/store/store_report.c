@@ -8,82 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- Arrays of coordinates in files: "SOTTOVEC" | count u32 | kept u32 (count: dense) | [indices]
- * values | hash ------------ */
-
-#define VEC_MAGIC "SOTTOVEC"
-#define VEC_LABEL "sotto vector v1"
-
-static enum sotto_status vector_write(struct devstore *s, const char *kind, const float *values,
-                                      uint32_t count, char *name, struct sotto_error *err) {
-    struct buf out;
-    enum sotto_status status = SOTTO_OK;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < count; i++)
-        kept += values[i] != 0.0f;
-    const bool dense = kept > count / 2;
-    buf_init(&out, DEVSTORE_RESIDUAL);
-    buf_put(&out, VEC_MAGIC, 8);
-    buf_put_u32(&out, count);
-    buf_put_u32(&out, dense ? count : kept);
-    const size_t words = dense ? count : 2 * (size_t)kept;
-    uint8_t *p = words > 0 ? buf_grow(&out, words * 4) : NULL;
-    if (p != NULL && dense) {
-        memcpy(p, values, words * 4);
-    } else if (p != NULL) {
-        for (uint32_t i = 0; i < count; i++)
-            if (values[i] != 0.0f) {
-                memcpy(p, &i, 4);
-                memcpy(p + 4, &values[i], 4);
-                p += 8;
-            }
-    }
-    const struct wire_hash sum = wire_hash_of(VEC_LABEL, buf_view(&out));
-    buf_put(&out, sum.b, WIRE_HASH);
-    if (out.status != SOTTO_OK)
-        TRY_FAIL(err, out.status, "no memory for %u coordinates", count);
-    TRY(store_file_new(s, kind, buf_view(&out), name, err));
-out:
-    buf_deinit(&out);
-    return status;
-}
-
-/* values[i] (+)= what the file holds. */
-static enum sotto_status vector_read(struct devstore *s, const char *name, bool add, float *values,
-                                     uint32_t count, struct sotto_error *err) {
-    struct buf in;
-    enum sotto_status status;
-    uint32_t n = 0, kept = 0, index;
-    float x;
-    buf_init(&in, DEVSTORE_RESIDUAL);
-    TRY(store_file_read(s, name, DEVSTORE_RESIDUAL, &in, err));
-    if (in.len < 16 + WIRE_HASH || memcmp(in.data, VEC_MAGIC, 8) != 0)
-        TRY_FAIL(err, SOTTO_CORRUPT, "%s is not a vector of coordinates", name);
-    const size_t body = in.len - WIRE_HASH;
-    const struct wire_hash sum = wire_hash_of(VEC_LABEL, view_of(in.data, body));
-    memcpy(&n, in.data + 8, 4);
-    memcpy(&kept, in.data + 12, 4);
-    const bool dense = kept == n;
-    if (memcmp(sum.b, in.data + body, WIRE_HASH) != 0 || n != count || kept > n ||
-        body != 16 + (dense ? (size_t)n * 4 : (size_t)kept * 8))
-        TRY_FAIL(err, SOTTO_CORRUPT, "%s is damaged", name);
-    if (!add)
-        memset(values, 0, (size_t)count * sizeof *values);
-    for (uint32_t i = 0; i < kept; i++) {
-        const uint8_t *p = in.data + 16 + (dense ? (size_t)i * 4 : (size_t)i * 8 + 4);
-        index = i;
-        if (!dense)
-            memcpy(&index, p - 4, 4);
-        memcpy(&x, p, 4);
-        if (index >= count || !vec_all_finite_f32(&x, 1))
-            TRY_FAIL(err, SOTTO_CORRUPT, "%s: entry %u is out of range", name, i);
-        values[index] += x;
-    }
-out:
-    buf_deinit(&in);
-    return status;
-}
-
 /* ---- Residuals
  * ------------------------------------------------------------------------------------------------------------
  */
@@ -122,7 +46,7 @@ enum sotto_status devstore_residual_get(struct devstore *s, const struct devstor
     if (!wire_hash_equal(&row.layout, &which->layout) || row.count != count || old)
         return SOTTO_FAIL(err, SOTTO_NOT_FOUND, "device store: the residual is of %s",
                           old ? "an old round" : "another layout");
-    return vector_read(s, row.file, false, out, count, err);
+    return store_vector_read(s, row.file, false, out, count, err);
 }
 
 /* Inside a transaction. */
@@ -133,7 +57,7 @@ static enum sotto_status residual_put(struct devstore *s, const struct devstore_
     char file[STORE_FILE_NAME];
     if (residual_row(s, which->task_id, &old, NULL) == SOTTO_OK)
         store_file_drop(s, old.file);
-    const enum sotto_status status = vector_write(s, "residual", values, count, file, err);
+    const enum sotto_status status = store_vector_write(s, "residual", values, count, file, err);
     if (status != SOTTO_OK)
         return status;
     return db_exec(s, err, "INSERT OR REPLACE INTO residual VALUES(?, ?, ?, ?, ?)", "bbiit",
@@ -154,7 +78,7 @@ enum sotto_status devstore_seal(struct devstore *s, const struct devstore_seal *
         return status;
     TRY(store_file_new(s, "report", seal->report, report, err));
     if (seal->decoded != NULL)
-        TRY(vector_write(s, "decoded", seal->decoded, seal->count, decoded, err));
+        TRY(store_vector_write(s, "decoded", seal->decoded, seal->count, decoded, err));
     if (seal->residual_values != NULL)
         TRY(residual_put(s, &seal->residual, seal->residual_values, seal->count, err));
     if (db_first(s, NULL, &stmt, "checkpoint",
@@ -260,8 +184,8 @@ static enum sotto_status give_back(struct devstore *s, const struct report_row *
     values = mem_array(residual.count, sizeof *values);
     if (values == NULL)
         TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual of %u coordinates", residual.count);
-    TRY(vector_read(s, residual.file, false, values, residual.count, err));
-    TRY(vector_read(s, row->decoded, true, values, residual.count, err));
+    TRY(store_vector_read(s, residual.file, false, values, residual.count, err));
+    TRY(store_vector_read(s, row->decoded, true, values, residual.count, err));
     memcpy(which.task_id, row->task_id, WIRE_TASK_ID);
     which.layout = residual.layout;
     which.round = residual.round;
