@@ -211,10 +211,6 @@ TARGET static void NAME(conv_forward)(const struct conv_view *cv) {
             }
 }
 
-INLINE enum kern_act act_in_tile(enum kern_act act) {
-    return act == KERN_ACT_RELU || act == KERN_ACT_LEAKY_RELU ? act : KERN_ACT_NONE;
-}
-
 TARGET static size_t NAME(conv2d_scratch)(const struct kern_instr *in) {
     return conv_packed_floats(&in->u.conv) * sizeof(float) + conv_spare_bytes(&in->u.conv);
 }

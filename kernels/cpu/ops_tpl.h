@@ -25,6 +25,9 @@ const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_BIAS_ADD] = {NAME(bias_add), NULL},
     [KERN_BIAS_GRAD] = {NAME(bias_grad), NULL},
     [KERN_ADD] = {NAME(add), NULL},
+#ifdef KERN_ISA_AVX2
+    [KERN_DROPOUT] = {dropout_avx2, NULL},
+#endif
     [KERN_SOFTMAX] = {NAME(softmax), NULL},
     [KERN_SOFTMAX_XENT] = {NAME(softmax_xent), NULL},
     [KERN_SGD] = {NAME(sgd), NULL},

@@ -232,6 +232,71 @@ TARGET static double NAME(exp_row)(const float *x, float *e, size_t n, float fac
     return total;
 }
 
+#ifdef KERN_ISA_AVX2
+/* One round of Philox4x32 on eight counters: hi and lo halves of x0 * m0 and x2 * m1, then the
+ * mixing of the paper. */
+#define PHILOX_MUL(x, m, hi, lo)                                                                   \
+    do {                                                                                           \
+        __m256i even_ = _mm256_mul_epu32(x, m);                                                    \
+        __m256i odd_ = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), m);                              \
+        lo = _mm256_blend_epi32(even_, _mm256_slli_epi64(odd_, 32), 0xaa);                         \
+        hi = _mm256_blend_epi32(_mm256_srli_epi64(even_, 32), odd_, 0xaa);                         \
+    } while (0)
+
+/* keep[32]: all ones where word i of the eight blocks from `block` on is at least limit. */
+TARGET static void dropout_words_avx2(uint32_t block, uint32_t stream, uint32_t index,
+                                      uint64_t seed, uint32_t limit, __m256i keep[4]) {
+    const __m256i m0 = _mm256_set1_epi64x(0xD2511F53), m1 = _mm256_set1_epi64x(0xCD9E8D57);
+    const __m256i low = _mm256_set1_epi32((int)limit);
+    __m256i x0 =
+        _mm256_add_epi32(_mm256_set1_epi32((int)block), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    __m256i x1 = _mm256_set1_epi32((int)stream), x2 = _mm256_set1_epi32((int)index);
+    __m256i x3 = _mm256_setzero_si256();
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    for (unsigned r = 0; r < KERN_PHILOX_ROUNDS; r++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+        __m256i hi0, lo0, hi1, lo1;
+        PHILOX_MUL(x0, m0, hi0, lo0);
+        PHILOX_MUL(x2, m1, hi1, lo1);
+        x0 = _mm256_xor_si256(_mm256_xor_si256(hi1, x1), _mm256_set1_epi32((int)k0));
+        x2 = _mm256_xor_si256(_mm256_xor_si256(hi0, x3), _mm256_set1_epi32((int)k1));
+        x1 = lo1;
+        x3 = lo0;
+    }
+    /* Unsigned x >= limit, then from word by word to block by block. */
+    x0 = _mm256_cmpeq_epi32(_mm256_max_epu32(x0, low), x0);
+    x1 = _mm256_cmpeq_epi32(_mm256_max_epu32(x1, low), x1);
+    x2 = _mm256_cmpeq_epi32(_mm256_max_epu32(x2, low), x2);
+    x3 = _mm256_cmpeq_epi32(_mm256_max_epu32(x3, low), x3);
+    __m256i a = _mm256_unpacklo_epi32(x0, x1), b = _mm256_unpackhi_epi32(x0, x1);
+    __m256i c = _mm256_unpacklo_epi32(x2, x3), d = _mm256_unpackhi_epi32(x2, x3);
+    __m256i b04 = _mm256_unpacklo_epi64(a, c), b15 = _mm256_unpackhi_epi64(a, c);
+    __m256i b26 = _mm256_unpacklo_epi64(b, d), b37 = _mm256_unpackhi_epi64(b, d);
+    keep[0] = _mm256_permute2x128_si256(b04, b15, 0x20);
+    keep[1] = _mm256_permute2x128_si256(b26, b37, 0x20);
+    keep[2] = _mm256_permute2x128_si256(b04, b15, 0x31);
+    keep[3] = _mm256_permute2x128_si256(b26, b37, 0x31);
+}
+
+TARGET static void dropout_avx2(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_dropout *v = &in->u.dropout;
+    const float *x = kern_f32(c, in, 0);
+    float *y = kern_f32(c, in, 1);
+    uint32_t limit = (uint32_t)floor((double)v->rate * 4294967296.0);
+    const __m256 factor = _mm256_set1_ps(1.0f / (1.0f - v->rate));
+    for (uint32_t i = 0; i < v->count; i += 4 * LANES) {
+        __m256i keep[4];
+        dropout_words_avx2(i / 4, v->stream, c->step->index, c->step->seed, limit, keep);
+        for (uint32_t j = 0; j < 4 && i + j * LANES < v->count; j++) {
+            const size_t at = (size_t)i + j * LANES, rest = v->count - at;
+            const v8i mask = V_FIRST(rest < LANES ? rest : LANES);
+            v8 kept = _mm256_and_ps(_mm256_mul_ps(V_LOAD_FIRST(x + at, mask), factor),
+                                    _mm256_castsi256_ps(keep[j]));
+            V_STORE_FIRST(y + at, kept, rest);
+        }
+    }
+}
+#endif
+
 #define SCALE_BODY(LD, ST) ST(y, LD(y) * factor);
 TARGET static void NAME(softmax)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_rows *v = &in->u.rows;

@@ -26,6 +26,11 @@ struct tile {
     float slope;
 };
 
+/* The activation as the tile's store does it, or NONE when a pass of its own has to follow. */
+INLINE enum kern_act act_in_tile(enum kern_act act) {
+    return act == KERN_ACT_RELU || act == KERN_ACT_LEAKY_RELU ? act : KERN_ACT_NONE;
+}
+
 #define ROWS_1(X) X(0)
 #define ROWS_2(X) ROWS_1(X) X(1)
 #define ROWS_3(X) ROWS_2(X) X(2)
