@@ -16,6 +16,16 @@ static void take_outcomes(struct session *s, const sotto_CheckInReply *m) {
             m->outcomes[i].outcome <= sotto_Outcome_OUTCOME_OPEN)
             continue;
         WIRE_GET_HASH(m->outcomes[i].terms_hash, &hash);
+        if (s->stage == SESSION_SEALED && wire_hash_equal(&hash, &s->terms_hash)) {
+            session_note(s, "report of %s round %u %s", s->terms.task, s->terms.round,
+                         m->outcomes[i].outcome == sotto_Outcome_OUTCOME_RETURNED
+                             ? "came too late: it is returned"
+                             : "is done with");
+            session_close_report(s, &hash, m->outcomes[i].outcome);
+            s->stage = SESSION_NONE;
+            s->report_refusals = 0;
+            continue;
+        }
         for (uint32_t k = 0; k < s->open_count; k++)
             if (wire_hash_equal(&s->open_reports[k], &hash)) {
                 session_close_report(s, &hash, m->outcomes[i].outcome);
@@ -216,7 +226,10 @@ static void on_error(struct session *s, const sotto_Error *m) {
     session_note(s, "the coordinator answers: %s: %.100s",
                  sotto_status_text((enum sotto_status)m->status), m->text);
     snprintf(s->reason, sizeof s->reason, "%s", m->text);
-    if (s->phase == SESSION_REPORT && ++s->report_refusals >= SESSION_REPORT_REFUSALS) {
+    /* A full disk over there is no verdict on the report; the same refusal again and again is one.
+     */
+    if (s->phase == SESSION_REPORT && !sotto_status_retryable((enum sotto_status)m->status) &&
+        ++s->report_refusals >= SESSION_REPORT_REFUSALS) {
         const struct wire_hash hash = s->terms_hash;
         session_note(s, "report of %s round %u given up", s->terms.task, s->terms.round);
         session_close_report(s, &hash, sotto_Outcome_OUTCOME_KEPT);

@@ -192,6 +192,18 @@ static void on_check_in(struct world *w, const sotto_CheckIn *c, sotto_Envelope 
                                                                 : sotto_Outcome_OUTCOME_KEPT;
     }
     struct world_round *open = &w->rounds[w->round];
+    struct world_round *held =
+        c->terms_held.size == WIRE_HASH ? world_find(w, c->terms_held.bytes) : NULL;
+    if (held != NULL && reply->outcomes_count < ARRAY_LEN(reply->outcomes) &&
+        (held != open || w->round == 0) && rng_below(&w->rng, 2) == 0) {
+        if (held->state < REPORT_OPEN) /* stored before it is said */
+            held->state = REPORT_RETURNED;
+        sotto_ReportOutcome *o = &reply->outcomes[reply->outcomes_count++];
+        WIRE_SET_HASH(o->terms_hash, &held->hash);
+        o->outcome = held->state == REPORT_OPEN       ? sotto_Outcome_OUTCOME_OPEN
+                     : held->state == REPORT_RETURNED ? sotto_Outcome_OUTCOME_RETURNED
+                                                      : sotto_Outcome_OUTCOME_KEPT;
+    }
     if (w->round > 0 && (open->state == REPORT_NONE || open->state == REPORT_UPLOAD))
         world_plan(w, open, c->nonce.bytes, reply);
 }

@@ -146,7 +146,7 @@ enum sotto_status session_new(const struct session_config *config, const struct 
                               struct session **out, struct sotto_error *err);
 void session_free(struct session *s);
 /* One step: up to *count actions in, how many were produced out; never more than SESSION_ACTIONS_MAX. */
-#define SESSION_ACTIONS_MAX 40
+#define SESSION_ACTIONS_MAX 48
 /* *count must be SESSION_ACTIONS_MAX at least. nonce: 16 fresh random bytes from the host, used if this step checks in. Fails only
  * on misuse and NOMEM (the event can then be repeated). */
 enum sotto_status session_step(struct session *s, const struct session_event *event,
