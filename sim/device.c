@@ -1,0 +1,342 @@
+/* The virtual devices: the production session of each one at work, its messages, its store in a few
+ * words. */
+#include "sim.h"
+
+#include <math.h>
+#include <string.h>
+
+static uint64_t serial_of(uint32_t device) {
+    return (uint64_t)device + 1;
+}
+
+/* ---- The fleet: speeds and links, from the seed alone */
+
+bool fleet_drops(const struct sim *s, uint32_t device, uint32_t round) {
+    const double p = s->x->settings.fleet_drop;
+    struct rng r;
+    if (p <= 0)
+        return false;
+    rng_init(&r, s->x->settings.task.seed, round, serial_of(device), RNG_FLEET);
+    return rng_f64(&r) < p;
+}
+
+uint64_t fleet_train_ms(const struct sim *s, uint32_t device, uint64_t samples) {
+    const struct sim_settings *set = &s->x->settings;
+    struct rng r;
+    if (set->fleet_speed <= 0)
+        return 0;
+    rng_init(&r, set->task.seed, 0, serial_of(device), RNG_FLEET); /* rounds begin at 1 */
+    const double speed = set->fleet_speed * exp(set->fleet_spread * rng_normal(&r));
+    const double ms = ceil((double)samples / speed * 1000.0);
+    return ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
+}
+
+uint64_t fleet_send_ms(uint64_t now_ms, uint64_t *free_ms, uint64_t bytes, uint64_t per_second) {
+    if (per_second == 0)
+        return now_ms;
+    const double ms = ceil((double)bytes * 1000.0 / (double)per_second);
+    *free_ms = num_max_u64(now_ms, *free_ms) + (uint64_t)ms;
+    return *free_ms;
+}
+
+/* ---- Between rounds: the session goes, its few facts stay */
+
+static enum sotto_status add_event(struct sim *s, uint32_t device, enum sim_event kind,
+                                   uint64_t at_ms, struct sotto_error *err) {
+    const struct vtime_event e = {.at_ms = at_ms, .kind = (uint32_t)kind, .device = device};
+    return vtime_add(&s->time, &e, err);
+}
+
+static enum sotto_status session_make(struct sim *s, uint32_t device, struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    struct session_task task;
+    struct session_config config;
+    struct session_saved saved;
+    memset(&config, 0, sizeof config);
+    memset(&saved, 0, sizeof saved);
+    config.serial = serial_of(device);
+    memcpy(config.authority_key, s->document.authority_key, ID_KEY);
+    session_policy_defaults(&config.policy);
+    WIRE_SET_TEXT(config.backend, kern_backend_kernel_set(s->backend));
+    WIRE_SET_TEXT(config.version, SOTTO_VERSION_TEXT);
+    config.jitter_seed = s->x->settings.task.seed;
+    saved.document = &s->document;
+    saved.bytes_left = saved.rounds_left = -1;
+    if (d->version_held)
+        saved.package_held = s->version_hash[d->version_held];
+    if (d->last_round) {
+        memcpy(task.task_id, s->task_id, sizeof task.task_id);
+        task.last_round = d->last_round;
+        task.terms_hash = s->terms[d->last_round];
+        task.sealed = d->sealed;
+        saved.tasks = &task;
+        saved.task_count = 1;
+    }
+    if (d->open_round) {
+        saved.open_reports[0] = s->terms[d->open_round];
+        saved.open_report_count = 1;
+    }
+    return session_new(&config, &saved, &d->session, err);
+}
+
+/* Whether the coordinator still waits for it in the open round. */
+static bool is_wanted(const struct sim *s, uint32_t device) {
+    const struct round_member *m = s->plan ? round_member_find(s->engine, serial_of(device)) : NULL;
+    return m && (m->state == ROUND_INVITED || m->state == ROUND_PLANNED);
+}
+
+/* Nothing more to do for this round. */
+static void go_home(struct sim *s, uint32_t device) {
+    struct sim_device *d = &s->devices[device];
+    session_free(d->session);
+    d->session = NULL;
+    sim_plan_drop(d->plan);
+    d->plan = NULL;
+    d->timer_ms = 0;
+}
+
+/* ---- Actions of a session */
+
+static enum sotto_status send_up(struct sim *s, uint32_t device, const struct session_action *a,
+                                 struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    struct sim_message *m = s->free_messages;
+    if (m)
+        s->free_messages = m->next;
+    else
+        m = mem_alloc(sizeof *m);
+    if (!m)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a message");
+    m->m = *a->message;
+    m->payload = view_of(NULL, 0);
+    if (a->has_chunk && d->job) {
+        const uint32_t size = chunk_size(d->job->report_bytes, a->chunk);
+        const uint8_t *from = d->job->report.len
+                                  ? d->job->report.data + (size_t)a->chunk * CHUNK_BYTES
+                                  : d->job->update.bytes.data;
+        m->payload = view_of(from, size);
+    }
+    const uint64_t at =
+        fleet_send_ms(s->time.now_ms, &d->up_free_ms, m->payload.n, s->x->settings.fleet_uplink);
+    const struct vtime_event e = {.at_ms = at, .kind = SIM_EV_UP, .device = device, .data = m};
+    return vtime_add(&s->time, &e, err);
+}
+
+static uint64_t samples_of(const sotto_Terms *t, uint32_t examples) {
+    const uint64_t used =
+        t->rule.examples_max && t->rule.examples_max < examples ? t->rule.examples_max : examples;
+    if (t->kind != sotto_Kind_KIND_TRAIN)
+        return examples;
+    const uint64_t batch = t->rule.batch ? t->rule.batch : used;
+    const uint64_t all = used * t->rule.epochs;
+    const uint64_t most = t->rule.steps_max ? t->rule.steps_max * batch : all;
+    return all < most ? all : most;
+}
+
+static enum sotto_status begin_training(struct sim *s, uint32_t device, struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    const sotto_Terms *t = session_terms(d->session);
+    if (!d->plan)
+        return SOTTO_OK; /* its round has ended: a heartbeat will tell it so */
+    struct sim_job *j = job_new(s, SIM_TRAIN, err);
+    if (!j)
+        return SOTTO_NOMEM;
+    j->device = device;
+    j->plan = d->plan;
+    d->plan->refs++;
+    j->examples = experiment_client(s->x, device).count;
+    const uint64_t age = d->residual_round ? d->plan->round - d->residual_round : 0;
+    j->carried = d->residual_round &&
+                 (t->pipeline.residual_rounds_max == 0 || age <= t->pipeline.residual_rounds_max);
+    d->job = j;
+    const struct vtime_event e = {
+        .at_ms = s->time.now_ms + fleet_train_ms(s, device, samples_of(t, j->examples)),
+        .rank = SIM_RANK_TRAINED,
+        .kind = SIM_EV_TRAINED,
+        .order = job_order(j),
+        .device = device,
+        .tag = j->id,
+    };
+    const enum sotto_status status = job_plan(j, e.at_ms, err);
+    return status == SOTTO_OK ? vtime_add(&s->time, &e, err) : status;
+}
+
+static void end_job(struct sim_device *d) {
+    job_drop(d->job);
+    d->job = NULL;
+}
+
+static enum sotto_status store_outcome(struct sim *s, uint32_t device,
+                                       const struct session_action *a, struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    const bool last = d->last_round && wire_hash_equal(&a->terms_hash, &s->terms[d->last_round]);
+    if (a->outcome == sotto_Outcome_OUTCOME_OPEN) {
+        d->open_round = d->last_round;
+        return SOTTO_OK;
+    }
+    if (d->open_round && wire_hash_equal(&a->terms_hash, &s->terms[d->open_round])) {
+        d->open_round = SIM_NO_ROUND; /* its mass was settled with the round */
+        return SOTTO_OK;
+    }
+    return last ? device_settle(s, device, d->last_round, a->outcome, err) : SOTTO_OK;
+}
+
+static void store_terms(struct sim *s, struct sim_device *d) {
+    d->last_round = session_terms(d->session)->round;
+    d->sealed = false;
+    sim_plan_drop(d->plan);
+    d->plan = s->plan && s->plan->round == d->last_round ? s->plan : NULL;
+    if (d->plan)
+        d->plan->refs++;
+}
+
+static enum sotto_status act(struct sim *s, uint32_t device, const struct session_action *a,
+                             struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    switch (a->kind) {
+    case SESSION_DO_CONNECT:
+        return add_event(s, device, SIM_EV_CONNECTED, s->time.now_ms, err);
+    case SESSION_DO_SEND:
+        return send_up(s, device, a, err);
+    case SESSION_DO_STORE_TERMS:
+        store_terms(s, d);
+        break;
+    case SESSION_DO_PREPARE:
+        return add_event(s, device, SIM_EV_PREPARED, s->time.now_ms, err);
+    case SESSION_DO_TRAIN:
+        return begin_training(s, device, err);
+    case SESSION_DO_STORE_OUTCOME:
+        return store_outcome(s, device, a, err);
+    case SESSION_DO_DROP_TERMS:
+    case SESSION_DO_CANCEL:
+        end_job(d);
+        break;
+    case SESSION_DO_DISCONNECT:
+    case SESSION_DO_STORE_CHUNK: /* the package is shared: only its way here is simulated */
+    case SESSION_DO_STORE_DOCUMENT:
+    case SESSION_DO_STORE_COUNTERS:
+    case SESSION_DO_NOTE:
+        break;
+    }
+    return SOTTO_OK;
+}
+
+enum sotto_status device_event(struct sim *s, uint32_t device, struct session_event *event,
+                               struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    struct session_action actions[SESSION_ACTIONS_MAX];
+    size_t count = SESSION_ACTIONS_MAX;
+    uint8_t nonce[WIRE_NONCE] = {0};
+    enum sotto_status status;
+    if (!d->session)
+        return SOTTO_OK; /* it went home meanwhile */
+    s->nonces++;
+    memcpy(nonce, &s->nonces, sizeof s->nonces); /* fresh is enough: nobody here replays */
+    event->now_ms = s->time.now_ms;
+    event->conditions.charging = event->conditions.idle = true;
+    event->conditions.unmetered = event->conditions.online = true;
+    event->conditions.battery_percent = -1;
+    TRY(session_step(d->session, event, nonce, actions, &count, err));
+    for (size_t i = 0; i < count; i++)
+        TRY(act(s, device, &actions[i], err));
+    if (session_phase(d->session) == SESSION_IDLE && session_stage(d->session) == SESSION_NONE &&
+        !is_wanted(s, device)) {
+        go_home(s, device);
+        return SOTTO_OK;
+    }
+    const uint64_t next = session_next_ms(d->session);
+    if (next == UINT64_MAX || next == d->timer_ms)
+        return SOTTO_OK;
+    d->timer_ms = next;
+    const struct vtime_event e = {
+        .at_ms = next, .kind = SIM_EV_TIMER, .rank = SIM_RANK_TIMER, .device = device, .tag = next};
+    TRY(vtime_add(&s->time, &e, err));
+out:
+    return status;
+}
+
+enum sotto_status device_wake(struct sim *s, uint32_t device, struct sotto_error *err) {
+    struct session_event tick = {.kind = SESSION_TICK};
+    if (!s->devices[device].session) {
+        const enum sotto_status status = session_make(s, device, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
+    return device_event(s, device, &tick, err);
+}
+
+/* ---- The end of a training */
+
+static enum sotto_status keep_residual(struct sim *s, uint32_t device, struct sim_job *j,
+                                       struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    if (!j->residual)
+        return SOTTO_OK;
+    const enum sotto_status status = residuals_write(s->residuals, device, j->residual, err);
+    mem_free(j->residual);
+    j->residual = NULL;
+    d->residual_round = j->plan->round;
+    mass_free(d->mass);
+    d->mass = j->mass;
+    j->mass = NULL;
+    return status;
+}
+
+enum sotto_status device_trained(struct sim *s, uint32_t device, uint64_t id,
+                                 struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    struct sim_job *j = d->job;
+    struct session_event e = {.kind = SESSION_TRAINED};
+    enum sotto_status status;
+    if (!j || j->id != id || !d->session || session_phase(d->session) != SESSION_TRAIN)
+        return SOTTO_OK; /* stopped meanwhile */
+    TRY(job_wait(j, err));
+    if (j->status == SOTTO_OK) {
+        TRY(keep_residual(s, device, j, err)); /* with the report, as in one transaction */
+        d->sealed = true;
+        e.report.bytes = j->report_bytes;
+        e.report.hash = j->report_hash;
+    } else {
+        e.kind = SESSION_FAILED;
+        e.error = &j->error;
+    }
+    status = device_event(s, device, &e, err);
+    if (e.kind == SESSION_FAILED && d->job == j)
+        end_job(d);
+out:
+    return status;
+}
+
+enum sotto_status device_settle(struct sim *s, uint32_t device, uint32_t round,
+                                sotto_Outcome outcome, struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    enum sotto_status status = SOTTO_OK;
+    const uint32_t n = s->x->graph.layout.total;
+    float *residual = NULL;
+    if (d->last_round != round || !d->sealed)
+        return SOTTO_OK;
+    d->open_outcome = (uint8_t)outcome;
+    end_job(d);
+    if (d->mass && outcome == sotto_Outcome_OUTCOME_RETURNED) {
+        residual = mem_array(n, sizeof *residual);
+        if (!residual)
+            TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual");
+        TRY(residuals_read(s->residuals, device, residual, err));
+        for (uint32_t i = 0; i < d->mass->count; i++)
+            residual[d->mass->index[i]] += d->mass->value[i];
+        TRY(residuals_write(s->residuals, device, residual, err));
+    }
+out:
+    mem_free(residual);
+    mass_free(d->mass);
+    d->mass = NULL;
+    return status;
+}
+
+void device_deinit(struct sim *s, uint32_t device) {
+    struct sim_device *d = &s->devices[device];
+    session_free(d->session);
+    end_job(d);
+    sim_plan_drop(d->plan);
+    mass_free(d->mass);
+}

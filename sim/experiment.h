@@ -1,0 +1,56 @@
+/* Private to sim/: an experiment's settings, and what is made of them: model, examples, partition.
+ */
+#ifndef SOTTO_SIM_EXPERIMENT_H
+#define SOTTO_SIM_EXPERIMENT_H
+
+#include "partition.h"
+#include "sotto/coordinator.h"
+#include "sotto/model.h"
+
+/* The production task's keys (struct task_config) and the simulator's own. */
+struct sim_settings {
+    struct task_config task;
+    char *data; /* data.name: mnist, fashion-mnist, cifar10, generator, IMAGES,LABELS, FILE.csv */
+    char *data_dir; /* data.dir */
+    uint64_t data_seed, data_per_writer, data_limit;
+    uint64_t clients;
+    char *scheme;                           /* partition.scheme */
+    char *shards, *keys, *alpha, *size_min; /* partition.*: as text; empty: the scheme's default */
+    uint64_t partition_seed;                /* 0: task.seed */
+    uint64_t test_every, test_limit;        /* evaluation.every, evaluation.limit */
+    double stop_accuracy;
+    uint64_t stop_bytes;
+    bool seal;
+    int deltas; /* enum sim_deltas */
+    double fleet_speed,
+        fleet_spread; /* examples a virtual second, 0: no time; sigma of its logarithm */
+    uint64_t fleet_uplink, fleet_downlink; /* bytes a virtual second, 0: no time */
+    double fleet_drop;
+};
+enum sim_deltas { SIM_DELTAS_AUTO = 0, SIM_DELTAS_ON, SIM_DELTAS_OFF };
+extern const struct config_option sim_options[];
+
+/* Settings and everything that follows from them alone; read-only once it is made. */
+struct experiment {
+    struct sim_settings settings;
+    struct config *config;
+    char config_hash[2 * WIRE_HASH + 1]; /* of the effective settings, without folders */
+    char run_id[40];
+    struct graph graph;
+    struct data_schema schema;
+    float *params; /* initial */
+    struct dataset train;
+    struct task_data data;
+    struct partition partition;
+    uint32_t examples_most; /* of a client */
+    bool deltas;
+};
+/* path: a YAML file, "-" or NULL (then text is read). data_dir overrides data.dir where not NULL.
+ * CONFIG, INVALID and NOT_FOUND name the key. The caller deinits, also after an error. */
+enum sotto_status experiment_open(struct experiment *x, const char *path, struct view text,
+                                  const char *data_dir, const char *const *sets, size_t set_count,
+                                  struct sotto_error *err);
+void experiment_deinit(struct experiment *x);
+struct examples experiment_client(const struct experiment *x, uint32_t client);
+
+#endif

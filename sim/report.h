@@ -1,0 +1,36 @@
+/* Private to sim/: what a run says: lines for people, JSON lines, and the files of --out. */
+#ifndef SOTTO_SIM_REPORT_H
+#define SOTTO_SIM_REPORT_H
+
+#include <stdio.h>
+
+#include "sim.h"
+
+struct report {
+    const struct experiment *x;
+    FILE *out;       /* progress: stdout */
+    bool json;       /* one object a line instead of text */
+    bool live;       /* a terminal: the current line is written over */
+    const char *dir; /* NULL: no files */
+    /* private */
+    FILE *csv, *jsonl;
+    struct buf line;
+    uint64_t begin_ns, shown_ns;
+    double *rounds, *accuracy, *bytes; /* for the plot, tested rounds only */
+    size_t count, cap;
+};
+/* Makes the folder and its config.yaml, and opens its tables. */
+enum sotto_status report_open(struct report *r, struct sotto_error *err);
+void report_round(struct report *r, const struct sim_round_result *round,
+                  const struct sim_totals *so_far);
+/* The last line; and with a folder summary.json, accuracy.svg, and the model's package (empty:
+ * none). */
+enum sotto_status report_end(struct report *r, const struct sim_totals *t, struct view package,
+                             struct sotto_error *err);
+void report_close(struct report *r);
+
+/* Reads rounds.csv of each folder and writes one plot of accuracy. */
+enum sotto_status report_plot(const char *const *dirs, size_t count, const char *path,
+                              struct sotto_error *err);
+
+#endif

@@ -1,0 +1,200 @@
+/* A run: its fleet, its coordinator, and the loop that takes virtual events until the task has
+ * ended. */
+#include "sim.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define START_MS 1000u /* 0 means "never" to the cores */
+
+static enum sotto_status make_identities(struct sim *s, struct sotto_error *err) {
+    struct id_keys authority;
+    enum sotto_status status;
+    TRY(id_setup(err));
+    id_keys_generate(&authority);
+    id_keys_generate(&s->signing);
+    s->document.version = 1;
+    memcpy(s->document.authority_key, authority.public_key, ID_KEY);
+    memcpy(s->document.signing_key, s->signing.public_key, ID_KEY);
+    s->document.endpoint_count = 1;
+    id_wipe(&authority, sizeof authority);
+    memcpy(s->task_id, s->x->config_hash, sizeof s->task_id);
+out:
+    return status;
+}
+
+static enum sotto_status make_fleet(struct sim *s, const char *temp_dir, struct sotto_error *err) {
+    s->device_count = s->x->partition.client_count;
+    s->devices = mem_array(s->device_count, sizeof *s->devices);
+    if (!s->devices)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u clients", s->device_count);
+    if (!s->x->settings.task.error_feedback)
+        return SOTTO_OK;
+    const char *dir = temp_dir ? temp_dir : getenv("TMPDIR");
+    return residuals_open(dir && dir[0] ? dir : "/tmp", s->device_count, s->x->graph.layout.total,
+                          &s->residuals, err);
+}
+
+static enum sotto_status make_engine(struct sim *s, struct sotto_error *err) {
+    struct round_action none[ROUND_ACTIONS_MAX];
+    size_t count = 0;
+    enum sotto_status status = round_engine_new(&s->x->settings.task, 1, 0, &s->engine, err);
+    for (uint32_t i = 0; i < s->device_count && status == SOTTO_OK; i++) {
+        const struct round_event add = {
+            .kind = ROUND_EV_DEVICE_ADD, .now_ms = s->time.now_ms, .serial = (uint64_t)i + 1};
+        status = round_step(s->engine, &add, none, &count, err);
+    }
+    return status;
+}
+
+enum sotto_status sim_open(const struct experiment *x, const struct sim_config *config,
+                           struct sim **out, struct sotto_error *err) {
+    enum sotto_status status;
+    const char *backend = config->backend ? config->backend : "cpu";
+    *out = NULL;
+    struct sim *s = mem_zalloc(sizeof *s);
+    if (!s)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a simulation");
+    s->x = x;
+    s->on_round = config->on_round;
+    s->ctx = config->ctx;
+    s->best_loss = s->best_accuracy = NAN;
+    s->totals.accuracy = s->totals.best_accuracy = s->totals.loss = NAN;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->done, NULL);
+    vtime_init(&s->time, START_MS);
+    s->backend = kern_backend_find(backend);
+    if (!s->backend)
+        TRY_FAIL(err, SOTTO_INVALID, "backend '%s' is unknown", backend);
+    snprintf(s->totals.kernel_set, sizeof s->totals.kernel_set, "%s",
+             kern_backend_kernel_set(s->backend));
+    TRY(make_identities(s, err));
+    TRY(make_fleet(s, config->temp_dir, err));
+    TRY(workers_open(s, config->workers, err));
+    TRY(sim_first_version(s, err));
+    TRY(make_engine(s, err));
+    *out = s;
+    s = NULL;
+out:
+    sim_close(s);
+    return status;
+}
+
+void sim_close(struct sim *s) {
+    struct vtime_event e;
+    if (!s)
+        return;
+    while (vtime_next(&s->time, &e)) {
+        if (e.kind == SIM_EV_CHECKED)
+            job_drop(e.data);
+        else if (e.kind == SIM_EV_UP || e.kind == SIM_EV_DOWN)
+            mem_free(e.data);
+    }
+    if (s->pool)
+        pool_wait(s->pool);
+    for (uint32_t i = 0; i < s->device_count && s->devices; i++)
+        device_deinit(s, i);
+    sim_round_deinit(s);
+    workers_close(s);
+    residuals_close(s->residuals);
+    round_engine_free(s->engine);
+    mem_free(s->devices);
+    vtime_deinit(&s->time);
+    id_wipe(&s->signing, sizeof s->signing);
+    pthread_cond_destroy(&s->done);
+    pthread_mutex_destroy(&s->lock);
+    mem_free(s);
+}
+
+static enum sotto_status take_message(struct sim *s, const struct vtime_event *e,
+                                      struct sotto_error *err) {
+    struct sim_message *m = e->data;
+    enum sotto_status status;
+    if (e->kind == SIM_EV_UP) {
+        status = host_message(s, e->device, m, err);
+    } else {
+        struct session_event event = {
+            .kind = SESSION_MESSAGE, .message = &m->m, .payload = m->payload};
+        status = device_event(s, e->device, &event, err);
+    }
+    m->next = s->free_messages;
+    s->free_messages = m;
+    return status;
+}
+
+/* The package is the shared one: what a device makes ready is known. */
+static enum sotto_status prepared(struct sim *s, uint32_t device, struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    struct session_event e = {.kind = SESSION_PREPARED};
+    e.prepared.schema_ok = true;
+    e.prepared.examples = experiment_client(s->x, device).count;
+    if (d->plan)
+        d->version_held = d->plan->base->number;
+    return device_event(s, device, &e, err);
+}
+
+static enum sotto_status on_timer(struct sim *s, const struct vtime_event *e,
+                                  struct sotto_error *err) {
+    struct sim_device *d = &s->devices[e->device];
+    struct session_event tick = {.kind = SESSION_TICK};
+    if (!d->session || d->timer_ms != e->tag)
+        return SOTTO_OK; /* another time was set since */
+    d->timer_ms = 0;
+    return device_event(s, e->device, &tick, err);
+}
+
+static enum sotto_status take(struct sim *s, const struct vtime_event *e, struct sotto_error *err) {
+    struct session_event connected = {.kind = SESSION_CONNECTED};
+    const struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = s->time.now_ms};
+    switch ((enum sim_event)e->kind) {
+    case SIM_EV_UP:
+    case SIM_EV_DOWN:
+        return take_message(s, e, err);
+    case SIM_EV_CONNECTED:
+        return device_event(s, e->device, &connected, err);
+    case SIM_EV_WAKE:
+        return device_wake(s, e->device, err);
+    case SIM_EV_TIMER:
+        return on_timer(s, e, err);
+    case SIM_EV_PREPARED:
+        return prepared(s, e->device, err);
+    case SIM_EV_TRAINED:
+        return device_trained(s, e->device, e->tag, err);
+    case SIM_EV_CHECKED:
+        return host_checked(s, e->data, err);
+    case SIM_EV_ENGINE:
+        if (s->engine_timer_ms != e->tag)
+            return SOTTO_OK;
+        s->engine_timer_ms = 0;
+        return host_event(s, &tick, NULL, err);
+    }
+    return SOTTO_OK;
+}
+
+enum sotto_status sim_run(struct sim *s, struct sotto_error *err) {
+    struct vtime_event e;
+    const struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = s->time.now_ms};
+    s->totals.digest = s->version->digest;
+    s->totals.package_hash = s->version->hash;
+    s->round_wall_ns = clock_mono_ns();
+    enum sotto_status status = host_event(s, &tick, NULL, err);
+    while (status == SOTTO_OK && round_state(s->engine) != ROUND_STOPPED) {
+        if (!vtime_next(&s->time, &e))
+            return SOTTO_FAIL(err, SOTTO_STATE,
+                              "round %u can never end: its clients are gone and nothing ends it; "
+                              "give a deadline or a lease, and a cohort_min",
+                              s->round.round);
+        status = take(s, &e, err);
+    }
+    return status;
+}
+
+const struct sim_totals *sim_totals(const struct sim *s) {
+    return &s->totals;
+}
+
+struct view sim_package(const struct sim *s) {
+    return buf_view(&s->version->package);
+}

@@ -1,0 +1,424 @@
+/* Work for the pool: local training up to the coded (or sealed) report, its check and addition,
+ * deltas, tests. */
+#include "sim.h"
+
+#include <string.h>
+
+#define POOL_QUEUE       4096
+#define JOBS_AHEAD       3 /* trainings handed out for each worker before their results are taken */
+#define EVALUATE_BATCH   50u /* both as the coordinator does it */
+#define EVALUATE_PIECE   500u
+#define SEALED_HEAD      (4 + 1 + 4) /* magic, version, part count */
+#define SEALED_KEY_BYTES (48u + SEAL_KEY)
+#define SEALED_TAG       16u
+
+uint64_t sealed_bytes(const struct codec_update *u) {
+    return SEALED_HEAD + SEALED_KEY_BYTES + u->bytes.len +
+           (uint64_t)u->part_count * (4 + SEALED_TAG);
+}
+
+void mass_free(struct sim_mass *m) {
+    if (!m)
+        return;
+    mem_free(m->index);
+    mem_free(m->value);
+    mem_free(m);
+}
+
+/* ---- Jobs, on the host's thread */
+
+/* Empties a job; its update's memory is kept for the next one. */
+static void job_recycle(struct sim_job *j) {
+    struct sim *s = j->sim;
+    sim_plan_drop(j->plan);
+    sim_version_drop(j->from);
+    sim_version_drop(j->to);
+    mem_free(j->residual);
+    mass_free(j->mass);
+    const struct codec_update update = j->update;
+    const struct buf report = j->report;
+    memset(j, 0, sizeof *j);
+    j->sim = s;
+    j->update = update;
+    j->report = report;
+    j->next = s->free_jobs;
+    s->free_jobs = j;
+}
+
+static void reap_orphans(struct sim *s) {
+    pthread_mutex_lock(&s->lock);
+    struct sim_job *j = s->orphans;
+    s->orphans = NULL;
+    pthread_mutex_unlock(&s->lock);
+    while (j) {
+        struct sim_job *next = j->next;
+        job_recycle(j);
+        j = next;
+    }
+}
+
+struct sim_job *job_new(struct sim *s, enum sim_job_kind kind, struct sotto_error *err) {
+    reap_orphans(s);
+    struct sim_job *j = s->free_jobs;
+    if (j) {
+        s->free_jobs = j->next;
+    } else {
+        j = mem_zalloc(sizeof *j);
+        if (!j) {
+            (void)SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a job");
+            return NULL;
+        }
+        codec_update_init(&j->update);
+        buf_init(&j->report, WIRE_BLOB_MAX);
+    }
+    j->sim = s;
+    j->next = NULL;
+    j->kind = kind;
+    j->state = SIM_JOB_NEW;
+    j->id = ++s->job_ids;
+    return j;
+}
+
+void job_drop(struct sim_job *j) {
+    if (!j)
+        return;
+    pthread_mutex_lock(&j->sim->lock);
+    const bool mine = j->state == SIM_JOB_DONE || (j->state == SIM_JOB_NEW && !j->planned);
+    j->orphan = !mine;
+    pthread_mutex_unlock(&j->sim->lock);
+    if (mine)
+        job_recycle(j);
+}
+
+uint64_t job_order(const struct sim_job *j) {
+    return UINT64_MAX - j->examples;
+}
+
+enum sotto_status job_plan(struct sim_job *j, uint64_t at_ms, struct sotto_error *err) {
+    const struct vtime_event e = {.at_ms = at_ms, .order = job_order(j), .data = j};
+    const enum sotto_status status = vtime_add(&j->sim->ready, &e, err);
+    j->planned = status == SOTTO_OK;
+    return status;
+}
+
+/* Hands out planned trainings until the workers are busy, and the wanted one in any case. */
+static enum sotto_status hand_out(struct sim *s, const struct sim_job *wanted,
+                                  struct sotto_error *err) {
+    struct vtime_event e;
+    for (;;) {
+        pthread_mutex_lock(&s->lock);
+        const bool busy = s->outstanding >= JOBS_AHEAD * s->workers;
+        pthread_mutex_unlock(&s->lock);
+        if ((busy && !(wanted && wanted->planned)) || !vtime_next(&s->ready, &e))
+            return SOTTO_OK;
+        struct sim_job *j = e.data;
+        j->planned = false;
+        if (j->orphan) {
+            job_recycle(j);
+            continue;
+        }
+        if (s->train_begin_ns == 0)
+            s->train_begin_ns = clock_mono_ns();
+        const enum sotto_status status = job_submit(j, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
+}
+
+enum sotto_status job_wait(struct sim_job *j, struct sotto_error *err) {
+    struct sim *s = j->sim;
+    if (j->kind == SIM_TRAIN) {
+        const enum sotto_status status = hand_out(s, j, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
+    pthread_mutex_lock(&s->lock);
+    while (j->state == SIM_JOB_QUEUED)
+        pthread_cond_wait(&s->done, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    return SOTTO_OK;
+}
+
+/* ---- In a worker */
+
+static enum sotto_status keep_mass(struct sim_job *j, const float *decoded, uint32_t n) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++)
+        count += decoded[i] != 0.0f;
+    struct sim_mass *m = mem_zalloc(sizeof *m);
+    j->mass = m;
+    if (!m)
+        return SOTTO_NOMEM;
+    if (count == 0)
+        return SOTTO_OK;
+    m->index = mem_array(count, sizeof *m->index);
+    m->value = mem_array(count, sizeof *m->value);
+    if (!m->index || !m->value)
+        return SOTTO_NOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        if (decoded[i] != 0.0f) {
+            m->index[m->count] = i;
+            m->value[m->count++] = decoded[i];
+        }
+    return SOTTO_OK;
+}
+
+/* The worker's trainer: one for all clients, but that a full batch needs one for each size. */
+static enum sotto_status trainer_for(struct sim_worker *w, struct sim_job *j) {
+    const struct sim *s = j->sim;
+    struct train_rule rule;
+    terms_rule(&j->plan->terms, &rule);
+    const uint32_t rows = rule.batch == 0 ? j->examples : 0;
+    if (w->trainer && w->trainer_rows == rows)
+        return SOTTO_OK;
+    trainer_free(w->trainer);
+    w->trainer = NULL;
+    w->trainer_rows = rows;
+    return trainer_new(&s->x->graph, &rule, rows, s->backend, &w->trainer, &j->error);
+}
+
+static enum sotto_status train(struct sim_job *j, struct sim_worker *w) {
+    struct sim *s = j->sim;
+    enum sotto_status status;
+    const sotto_Terms *t = &j->plan->terms;
+    const struct examples examples = experiment_client(s->x, j->device);
+    const struct train_stream stream = {t->task_seed, t->round, (uint64_t)j->device + 1};
+    const uint32_t n = s->x->graph.layout.total;
+    TRY(trainer_for(w, j));
+    TRY(trainer_begin(w->trainer, j->plan->base->params, &examples, &stream, &j->error));
+    TRY(trainer_advance(w->trainer, 0, NULL, &j->error));
+    trainer_finish(w->trainer, w->scratch, &j->metrics);
+    if (t->pipeline.error_feedback) {
+        j->residual = mem_array(n, sizeof *j->residual);
+        if (!j->residual)
+            TRY_FAIL(&j->error, SOTTO_NOMEM, "no memory for a residual");
+        if (j->carried)
+            TRY(residuals_read(s->residuals, j->device, j->residual, &j->error));
+    }
+out:
+    return status;
+}
+
+static enum sotto_status evaluator_for(struct sim *s, struct sim_worker *w,
+                                       struct sotto_error *err) {
+    return w->evaluator
+               ? SOTTO_OK
+               : evaluator_new(&s->x->graph, EVALUATE_BATCH, s->backend, &w->evaluator, err);
+}
+
+static enum sotto_status seal(struct sim_job *j) {
+    uint8_t key[SEAL_KEY];
+    const struct sim_plan *p = j->plan;
+    id_random(key, sizeof key);
+    const enum sotto_status status =
+        seal_report(&j->update, p->terms.round_key.bytes, &p->keys.terms, (uint64_t)j->device + 1,
+                    key, &j->report, &j->error);
+    id_wipe(key, sizeof key);
+    if (status == SOTTO_OK)
+        j->report_hash = wire_hash_of(SESSION_LABEL_REPORT, buf_view(&j->report));
+    return status;
+}
+
+static enum sotto_status run_train(struct sim_job *j, struct sim_worker *w) {
+    struct sim *s = j->sim;
+    enum sotto_status status;
+    const bool evaluation = j->plan->evaluation;
+    const struct examples examples = experiment_client(s->x, j->device);
+    if (evaluation) {
+        TRY(evaluator_for(s, w, &j->error));
+        TRY(evaluator_run(w->evaluator, j->plan->base->params, &examples, &j->metrics, &j->error));
+    } else {
+        TRY(train(j, w));
+    }
+    TRY(terms_encode_update(&j->plan->terms, &s->x->graph.layout, (uint64_t)j->device + 1,
+                            evaluation ? NULL : j->plan->base->params,
+                            evaluation ? NULL : w->scratch, j->residual, &j->metrics, j->examples,
+                            &j->update, &j->error));
+    if (j->residual && keep_mass(j, w->scratch, s->x->graph.layout.total) != SOTTO_OK)
+        TRY_FAIL(&j->error, SOTTO_NOMEM, "no memory for an update's mass");
+    j->report_bytes = sealed_bytes(&j->update);
+    if (s->x->settings.seal) {
+        TRY(seal(j));
+        j->report_bytes = j->report.len;
+    }
+out:
+    return status;
+}
+
+static enum sotto_status run_add(struct sim_job *j, unsigned worker) {
+    struct sim *s = j->sim;
+    struct sim_slot *slot = &s->slots[j->group * s->slots_per_group + worker % s->slots_per_group];
+    const struct sim_plan *p = j->plan;
+    const uint64_t serial = (uint64_t)j->device + 1;
+    const bool sealed = s->x->settings.seal;
+    bool torn = false;
+    enum sotto_status status =
+        sealed ? report_check(&p->spec, &p->keys, serial, buf_view(&j->report), &j->error)
+               : update_check(&p->spec, &j->update, &j->error);
+    if (status != SOTTO_OK)
+        return status;
+    pthread_mutex_lock(&slot->lock);
+    if (!slot->ready) {
+        status = group_sums_init(&slot->sums, &p->spec, &j->error);
+        slot->ready = status == SOTTO_OK;
+    }
+    if (status == SOTTO_OK)
+        status = sealed ? report_add(&slot->sums, &p->keys, serial, buf_view(&j->report), &torn,
+                                     &j->error)
+                        : update_add(&slot->sums, &j->update, &j->error);
+    pthread_mutex_unlock(&slot->lock);
+    return status;
+}
+
+static enum sotto_status run_delta(struct sim_job *j) {
+    struct buf delta;
+    buf_init(&delta, PACKAGE_BYTES_MAX);
+    const enum sotto_status status = package_delta_encode(
+        buf_view(&j->from->package), buf_view(&j->to->package), &delta, &j->error);
+    j->delta_bytes = status == SOTTO_OK && delta.len < j->to->package.len ? delta.len : 0;
+    buf_deinit(&delta);
+    return status;
+}
+
+static void run(void *ctx, unsigned worker) {
+    struct sim_job *j = ctx;
+    struct sim *s = j->sim;
+    enum sotto_status status = SOTTO_OK;
+    if (j->kind == SIM_TRAIN)
+        status = run_train(j, &s->worker[worker]);
+    else if (j->kind == SIM_ADD)
+        status = run_add(j, worker);
+    else
+        status = run_delta(j);
+    pthread_mutex_lock(&s->lock);
+    j->status = status;
+    j->state = SIM_JOB_DONE;
+    if (j->kind == SIM_TRAIN) {
+        s->outstanding--;
+        s->train_end_ns = clock_mono_ns();
+    }
+    if (j->orphan) {
+        j->next = s->orphans;
+        s->orphans = j;
+    }
+    pthread_cond_broadcast(&s->done);
+    pthread_mutex_unlock(&s->lock);
+}
+
+enum sotto_status job_submit(struct sim_job *j, struct sotto_error *err) {
+    struct sim *s = j->sim;
+    pthread_mutex_lock(&s->lock);
+    j->state = SIM_JOB_QUEUED;
+    s->outstanding += j->kind == SIM_TRAIN;
+    pthread_mutex_unlock(&s->lock);
+    const enum sotto_status status = pool_submit(s->pool, run, j);
+    return status == SOTTO_OK ? status : SOTTO_FAIL(err, status, "the workers take no more jobs");
+}
+
+/* ---- Tests of the model */
+
+struct piece {
+    struct sim *s;
+    const float *params;
+    uint32_t first, count;
+    struct train_metrics metrics;
+    enum sotto_status status;
+    struct sotto_error error;
+};
+
+static void run_piece(void *ctx, unsigned worker) {
+    struct piece *p = ctx;
+    struct sim *s = p->s;
+    struct sim_worker *w = &s->worker[worker];
+    struct examples e = dataset_examples(&s->x->data.test);
+    e.x = dataset_example(&s->x->data.test, p->first);
+    e.labels = s->x->data.test.labels + p->first;
+    e.count = p->count;
+    p->status = evaluator_for(s, w, &p->error);
+    if (p->status == SOTTO_OK)
+        p->status = evaluator_run(w->evaluator, p->params, &e, &p->metrics, &p->error);
+}
+
+enum sotto_status work_evaluate(struct sim *s, const float *params, uint32_t limit, double *loss,
+                                double *accuracy, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    const uint32_t have = s->x->data.test.count;
+    const uint32_t total = limit && limit < have ? limit : have;
+    const uint32_t count = (total + EVALUATE_PIECE - 1) / EVALUATE_PIECE;
+    struct train_metrics sum = {0};
+    struct piece *pieces = mem_array(count ? count : 1, sizeof *pieces);
+    if (!pieces)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a test in %u pieces", count);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t first = i * EVALUATE_PIECE;
+        pieces[i] = (struct piece){.s = s,
+                                   .params = params,
+                                   .first = first,
+                                   .count = total - first < EVALUATE_PIECE ? total - first
+                                                                           : EVALUATE_PIECE};
+        TRY(pool_submit(s->pool, run_piece, &pieces[i]));
+    }
+out:
+    pool_wait(s->pool);
+    for (uint32_t i = 0; i < count && status == SOTTO_OK;
+         i++) { /* in order: the same bits whoever did it */
+        status = pieces[i].status;
+        if (status != SOTTO_OK && err)
+            *err = pieces[i].error;
+        sum.loss += pieces[i].metrics.loss;
+        sum.correct += pieces[i].metrics.correct;
+        sum.seen += pieces[i].metrics.seen;
+    }
+    if (sum.seen > 0) {
+        *loss = sum.loss / (double)sum.seen;
+        *accuracy = (double)sum.correct / (double)sum.seen;
+    }
+    mem_free(pieces);
+    return status;
+}
+
+/* ---- The workers */
+
+enum sotto_status workers_open(struct sim *s, unsigned workers, struct sotto_error *err) {
+    s->workers = workers ? workers : pool_cpu_count();
+    vtime_init(&s->ready, 0);
+    s->worker = mem_array(s->workers, sizeof *s->worker);
+    if (!s->worker)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u workers", s->workers);
+    for (unsigned i = 0; i < s->workers; i++) {
+        s->worker[i].scratch = mem_array(s->x->graph.layout.total, sizeof(float));
+        if (!s->worker[i].scratch)
+            return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u workers", s->workers);
+    }
+    s->pool = pool_new(s->workers, POOL_QUEUE);
+    return s->pool ? SOTTO_OK
+                   : SOTTO_FAIL(err, SOTTO_NOMEM, "%u workers cannot be started", s->workers);
+}
+
+void workers_close(struct sim *s) {
+    struct vtime_event e;
+    if (s->pool)
+        pool_wait(s->pool);
+    while (vtime_next(&s->ready, &e)) {
+        struct sim_job *j = e.data;
+        j->planned = false;
+        if (j->orphan)
+            job_recycle(j);
+    }
+    reap_orphans(s);
+    pool_free(s->pool);
+    for (unsigned i = 0; s->worker && i < s->workers; i++) {
+        trainer_free(s->worker[i].trainer);
+        evaluator_free(s->worker[i].evaluator);
+        mem_free(s->worker[i].scratch);
+    }
+    mem_free(s->worker);
+    vtime_deinit(&s->ready);
+    while (s->free_jobs) {
+        struct sim_job *j = s->free_jobs;
+        s->free_jobs = j->next;
+        codec_update_deinit(&j->update);
+        buf_deinit(&j->report);
+        mem_free(j);
+    }
+}
