@@ -71,7 +71,12 @@ struct zap;
 struct zap *zap_start(void *ctx, struct transport_gate *gate, struct sotto_error *err);
 void zap_stop(struct zap *z); /* before the context ends */
 bool zap_alive(struct zap *z);
+/* Of all keys but the stranger's. */
 void zap_counts(struct zap *z, uint64_t *admitted, uint64_t *refused);
+/* The key of the self-test, counted apart: devices may connect again while it runs. */
+void zap_stranger_set(struct zap *z, const uint8_t key[ID_KEY]);
+/* Whether the handler was asked about the stranger's key, and always said no. */
+bool zap_stranger_refused(struct zap *z);
 
 /* The context of all clients of the process, counted; NULL when it cannot be made. */
 void *client_context_get(void);

@@ -20,6 +20,9 @@ struct zap {
     pthread_mutex_t lock; /* of the rest */
     bool alive;
     uint64_t admitted, refused;
+    uint8_t stranger[ID_KEY]; /* the self-test's key, counted apart */
+    bool has_stranger;
+    uint64_t stranger_admitted, stranger_refused;
 };
 
 /* What a request says that matters: version, id, domain, address, identity, mechanism, key. */
@@ -87,10 +90,11 @@ static void serve(struct zap *z) {
         return;
     const bool admitted = r.ok && transport_gate_find(z->gate, r.key, clock_wall_ms(), NULL);
     (void)pthread_mutex_lock(&z->lock);
-    if (admitted)
-        z->admitted++;
-    else
-        z->refused++;
+    const bool stranger = z->has_stranger && memcmp(z->stranger, r.key, ID_KEY) == 0;
+    uint64_t *count = stranger   ? (admitted ? &z->stranger_admitted : &z->stranger_refused)
+                      : admitted ? &z->admitted
+                                 : &z->refused;
+    ++*count;
     (void)pthread_mutex_unlock(&z->lock);
     answer(z->socket, &r, admitted);
 }
@@ -187,4 +191,18 @@ void zap_counts(struct zap *z, uint64_t *admitted, uint64_t *refused) {
     *admitted = z->admitted;
     *refused = z->refused;
     (void)pthread_mutex_unlock(&z->lock);
+}
+
+void zap_stranger_set(struct zap *z, const uint8_t key[ID_KEY]) {
+    (void)pthread_mutex_lock(&z->lock);
+    memcpy(z->stranger, key, ID_KEY);
+    z->has_stranger = true;
+    (void)pthread_mutex_unlock(&z->lock);
+}
+
+bool zap_stranger_refused(struct zap *z) {
+    (void)pthread_mutex_lock(&z->lock);
+    const bool refused = z->stranger_refused > 0 && z->stranger_admitted == 0;
+    (void)pthread_mutex_unlock(&z->lock);
+    return refused;
 }
