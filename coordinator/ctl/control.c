@@ -2,6 +2,7 @@
 #include "ctl/ctl.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 #define ANSWER_MAX ((size_t)1 << 30)
-#define TIMEOUT_S  60
+#define TIMEOUT_S  600 /* a first evaluation, a large backup */
 
 const char *ctl_state(const struct cli *cli) {
     const char *flag = cli_flag(cli, "state");
@@ -18,15 +19,24 @@ const char *ctl_state(const struct cli *cli) {
     return flag ? flag : env && env[0] ? env : "/var/lib/sotto";
 }
 
-static enum sotto_status connect_daemon(const char *state, int *fd, struct sotto_error *err) {
+static enum sotto_status connect_daemon(const struct cli *cli, int *fd, struct sotto_error *err) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval limit = {.tv_sec = TIMEOUT_S};
     char path[IO_PATH_MAX];
-    enum sotto_status status = io_join(path, sizeof path, state, "control.sock", err);
+    const char *flag = cli_flag(cli, "control"), *state = ctl_state(cli);
+    enum sotto_status status = SOTTO_OK;
+    if (flag)
+        snprintf(path, sizeof path, "%s", flag);
+    else
+        status = io_join(path, sizeof path, state, "control.sock", err);
     if (status != SOTTO_OK)
         return status;
     if (strlen(path) >= sizeof address.sun_path)
-        return SOTTO_FAIL(err, SOTTO_LIMIT, "%s: longer than a socket's path may be", path);
+        return SOTTO_FAIL(
+            err, SOTTO_LIMIT,
+            "%s: longer than a socket's path may be; set the coordinator's control to a "
+            "shorter one and name it with --control",
+            path);
     memcpy(address.sun_path, path, strlen(path));
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (*fd < 0)
@@ -84,7 +94,7 @@ enum sotto_status ctl_ask(const struct cli *cli, bool json, const struct view *a
         TRY_FAIL(err, request.status, "the request is too large");
     uint32_t size = (uint32_t)(request.len - 4);
     memcpy(request.data, &size, 4);
-    TRY(connect_daemon(ctl_state(cli), &fd, err));
+    TRY(connect_daemon(cli, &fd, err));
     for (size_t sent = 0; sent < request.len;) {
         ssize_t put = send(fd, request.data + sent, request.len - sent, MSG_NOSIGNAL);
         if (put < 0 && errno == EINTR)
@@ -124,5 +134,37 @@ int ctl_print(struct cli *cli, const char *const *args, size_t count) {
     if (status == SOTTO_OK && out.len)
         fwrite(out.data, 1, out.len, stdout);
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
+}
+
+int ctl_say(const struct cli *cli, const char *fmt, ...) {
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (!cli_json(cli)) {
+        printf("%s\n", text);
+        return 0;
+    }
+    struct buf out;
+    struct json j;
+    buf_init(&out, 8192);
+    json_init(&j, &out);
+    json_object_begin(&j);
+    json_put_str(&j, "message", text);
+    json_object_end(&j);
+    printf("%.*s\n", (int)out.len, (const char *)out.data);
+    buf_deinit(&out);
+    return 0;
+}
+
+int ctl_end(const struct cli *cli, enum sotto_status status, const struct sotto_error *err) {
+    if (status != SOTTO_OK)
+        return cli_fail(cli, err);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    struct sotto_error full = SOTTO_ERROR_INIT;
+    (void)SOTTO_FAIL(&full, SOTTO_IO, "standard output cannot be written");
+    return cli_fail(cli, &full);
 }

@@ -16,6 +16,11 @@ enum sotto_status ctl_ask(const struct cli *cli, bool json, const struct view *a
 /* The same for texts, printing the answer: what most subcommands are. Returns the exit code. */
 int ctl_print(struct cli *cli, const char *const *args, size_t count);
 
+/* Says what was done: a sentence, or {"message": ...} with --json. Returns 0. */
+int ctl_say(const struct cli *cli, const char *fmt, ...) SOTTO_PRINTF(2, 3);
+/* Prints a failure; returns the exit code. OK: 0. */
+int ctl_end(const struct cli *cli, enum sotto_status status, const struct sotto_error *err);
+
 int ctl_init(struct cli *cli);
 int ctl_authority_init(struct cli *cli);
 int ctl_authority_issue(struct cli *cli);
@@ -42,8 +47,8 @@ struct ctl_authority {
     char passphrase[1024];
     struct id_lock lock;
 };
-/* Reads --authority, --passphrase-file and --key-file; beside: fall back to <state>/authority. */
-enum sotto_status ctl_authority(struct cli *cli, bool beside, struct ctl_authority *out,
+/* Reads --authority (default: <state>/authority), --passphrase-file and --key-file. */
+enum sotto_status ctl_authority(struct cli *cli, struct ctl_authority *out,
                                 struct sotto_error *err);
 #define CTL_AUTHORITY_FLAGS                                                                        \
     {"authority", 0, "DIR", false,                                                                 \

@@ -2,6 +2,7 @@
 #include "ctl/ctl.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Subcommands that only pass their words on. */
@@ -33,6 +34,9 @@ static int backup(struct cli *cli) {
         snprintf(path, sizeof path, "%s", dir);
     else if (!getcwd(cwd, sizeof cwd) || io_join(path, sizeof path, cwd, dir, &err) != SOTTO_OK)
         return cli_fail(cli, &err);
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        path[--n] = '\0';
     const char *args[] = {"backup", path};
     return ctl_print(cli, args, 2);
 }
@@ -65,9 +69,11 @@ static const struct cli_flag enroll[] = {
     {"days", 0, "N", false, "days until they expire; default 7"},
     {"output", 'o', "DIR", false, "folder for token files; default: one a line on standard output"},
     CLI_FLAGS_END};
-static const struct cli_flag rotate[] = {{"signing", 0, NULL, false, "only the plan-signing keys"},
-                                         {"curve", 0, NULL, false, "only the CURVE key"},
-                                         CLI_FLAGS_END};
+static const struct cli_flag rotate[] = {
+    {"signing", 0, NULL, false, "only the plan-signing keys"},
+    {"curve", 0, NULL, false, "only the CURVE key"},
+    {"force", 0, NULL, false, "give up a CURVE key that is still in its overlap"},
+    CLI_FLAGS_END};
 static const struct cli_flag watch[] = {
     {"watch", 'w', NULL, false, "go on with events as they come"}, CLI_FLAGS_END};
 static const struct cli_flag events[] = {
@@ -95,7 +101,8 @@ static const struct cli_command commands[] = {
      "Takes the public list of tokens that an authority elsewhere issued.", NULL,
      ctl_enroll_import},
     {"devices", "", 0, 0, no_flags, "Lists enrolled devices.", NULL, devices},
-    {"revoke", "SERIAL", 1, 1, no_flags, "Shuts a device out at once.", NULL, device_revoke},
+    {"revoke", "SERIAL", 1, 1, no_flags,
+     "Shuts a device out at once, or withdraws a token that none has used.", NULL, device_revoke},
     {"task create", "FILE", 1, 1, no_flags, "Creates a task from YAML and starts it.",
      "sottoctl task create examples/digits.yaml --set rounds=20\n", ctl_task_create},
     {"task list", "", 0, 0, no_flags, "Lists tasks.", NULL, task_list},
@@ -156,6 +163,8 @@ static const struct cli_command commands[] = {
 static const struct cli_flag flags[] = {
     {"state", 's', "DIR", false,
      "the coordinator's state folder; default $SOTTO_STATE or /var/lib/sotto"},
+    {"control", 0, "SOCKET", false,
+     "the coordinator's control socket; default control.sock in the state folder"},
     CLI_FLAGS_END};
 
 int main(int argc, char **argv) {

@@ -10,10 +10,10 @@
 #include "daemon/daemon_int.h"
 
 #define TOKEN_DAYS_DEFAULT 7
+#define BATCH              256 /* tokens made, taken and written at a time */
 #define DOCUMENT_MAX       ((size_t)16 << 20)
 
-enum sotto_status ctl_authority(struct cli *cli, bool beside, struct ctl_authority *a,
-                                struct sotto_error *err) {
+enum sotto_status ctl_authority(struct cli *cli, struct ctl_authority *a, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     char dir[IO_PATH_MAX];
     const char *flag = cli_flag(cli, "authority"), *key_file = cli_flag(cli, "key-file");
@@ -21,11 +21,8 @@ enum sotto_status ctl_authority(struct cli *cli, bool beside, struct ctl_authori
     memset(a, 0, sizeof *a);
     if (flag)
         snprintf(dir, sizeof dir, "%s", flag);
-    else if (beside)
-        TRY(io_join(dir, sizeof dir, ctl_state(cli), "authority", err));
     else
-        TRY_FAIL(err, SOTTO_USAGE,
-                 "--authority DIR is needed: the folder of the fleet authority's key");
+        TRY(io_join(dir, sizeof dir, ctl_state(cli), "authority", err));
     TRY(io_join(a->key, sizeof a->key, dir, "authority.key", err));
     if (passphrase_file) {
         struct buf b;
@@ -51,12 +48,12 @@ out:
     return status;
 }
 
-static enum sotto_status authority_open(struct cli *cli, bool beside, struct id_keys *keys,
+static enum sotto_status authority_open(struct cli *cli, struct id_keys *keys,
                                         struct sotto_error *err) {
     struct ctl_authority a;
     enum sotto_status status;
     TRY(id_setup(err));
-    TRY(ctl_authority(cli, beside, &a, err));
+    TRY(ctl_authority(cli, &a, err));
     if (!io_exists(a.key))
         TRY_FAIL(err, SOTTO_NOT_FOUND,
                  "%s: no authority's key there; name its folder with --authority", a.key);
@@ -66,22 +63,25 @@ out:
     return status;
 }
 
-static enum sotto_status authority_create(struct cli *cli, bool beside, struct id_keys *keys,
-                                          char *where, size_t cap, struct sotto_error *err) {
+static enum sotto_status authority_create(struct cli *cli, struct id_keys *keys, char *where,
+                                          size_t cap, struct sotto_error *err) {
     struct ctl_authority a;
     enum sotto_status status;
     TRY(id_setup(err));
-    TRY(ctl_authority(cli, beside, &a, err));
+    TRY(ctl_authority(cli, &a, err));
     snprintf(where, cap, "%s", a.key);
     char dir[IO_PATH_MAX];
     snprintf(dir, sizeof dir, "%s", a.key);
     *strrchr(dir, '/') = '\0';
-    TRY(io_mkdir_p(dir, 0700, err));
-    if (io_exists(a.key))
-        TRY_FAIL(err, SOTTO_EXISTS, "%s: exists already", a.key);
-    TRY(id_authority_create(a.key, &a.lock, keys, err));
     char pub[IO_PATH_MAX];
     TRY(io_join(pub, sizeof pub, dir, "authority.pub", err));
+    TRY(io_mkdir_p(dir, 0700, err));
+    if (io_exists(a.key) && io_exists(pub))
+        TRY_FAIL(err, SOTTO_EXISTS, "%s: exists already", a.key);
+    if (io_exists(a.key)) /* a set-up that was cut short goes on */
+        TRY(id_authority_open(a.key, &a.lock, keys, err));
+    else
+        TRY(id_authority_create(a.key, &a.lock, keys, err));
     TRY(io_write_file(pub, keys->public_key, ID_KEY, 0644, true, err));
 out:
     id_wipe(a.passphrase, sizeof a.passphrase);
@@ -92,25 +92,53 @@ int ctl_authority_init(struct cli *cli) {
     struct id_keys keys;
     struct sotto_error err = SOTTO_ERROR_INIT;
     char where[IO_PATH_MAX], hex[2 * ID_KEY + 1];
-    enum sotto_status status = authority_create(cli, false, &keys, where, sizeof where, &err);
-    if (status != SOTTO_OK)
-        return cli_fail(cli, &err);
-    printf("fleet authority made: %s\npublic key %s\n", where,
-           num_format_hex(hex, keys.public_key, ID_KEY));
-    printf("next: sottoctl init --authority-key %.*s/authority.pub on the coordinator's machine\n",
-           (int)(strrchr(where, '/') - where), where);
+    enum sotto_status status = SOTTO_OK;
+    memset(&keys, 0, sizeof keys);
+    if (!cli_flag(cli, "authority"))
+        TRY_FAIL(&err, SOTTO_USAGE,
+                 "--authority DIR is needed: a folder for the fleet authority's key, away from the "
+                 "coordinator");
+    TRY(authority_create(cli, &keys, where, sizeof where, &err));
+    ctl_say(cli,
+            "fleet authority made: %s, public key %s\nnext: sottoctl init --authority-key "
+            "%.*s/authority.pub on the coordinator's machine",
+            where, num_format_hex(hex, keys.public_key, ID_KEY), (int)(strrchr(where, '/') - where),
+            where);
+out:
     id_wipe(&keys, sizeof keys);
-    return 0;
+    return ctl_end(cli, status, &err);
+}
+
+/* The public key of the authority elsewhere, or a new authority beside the coordinator: then with a
+ * mark, for good, since what once lay here may have been copied. */
+static enum sotto_status init_authority(struct cli *cli, const char *keys_dir, struct id_keys *keys,
+                                        char where[IO_PATH_MAX], struct sotto_error *err) {
+    const char *elsewhere = cli_flag(cli, "authority-key");
+    enum sotto_status status;
+    struct buf pub;
+    buf_init(&pub, ID_KEY);
+    if (elsewhere) {
+        TRY(io_read_file(elsewhere, ID_KEY, &pub, err));
+        if (pub.len != ID_KEY)
+            TRY_FAIL(err, SOTTO_CORRUPT, "%s: not an authority's public key", elsewhere);
+        memcpy(keys->public_key, pub.data, ID_KEY);
+    } else {
+        char mark[IO_PATH_MAX];
+        TRY(io_join(mark, sizeof mark, keys_dir, "authority-beside", err));
+        TRY(io_write_file(mark, "1\n", 2, 0600, true, err));
+        TRY(authority_create(cli, keys, where, IO_PATH_MAX, err));
+    }
+out:
+    buf_deinit(&pub);
+    return status;
 }
 
 int ctl_init(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct id_keys keys;
-    struct buf pub;
     char dir[IO_PATH_MAX], path[IO_PATH_MAX], where[IO_PATH_MAX] = "";
-    const char *state = ctl_state(cli), *elsewhere = cli_flag(cli, "authority-key");
+    const char *state = ctl_state(cli);
     enum sotto_status status;
-    buf_init(&pub, ID_KEY);
     memset(&keys, 0, sizeof keys);
     TRY(io_mkdir_p(state, 0700, &err));
     TRY(keys_paths(state, dir, sizeof dir, &err));
@@ -118,33 +146,23 @@ int ctl_init(struct cli *cli) {
     TRY(io_join(path, sizeof path, dir, "authority.pub", &err));
     if (io_exists(path))
         TRY_FAIL(&err, SOTTO_EXISTS, "%s: is set up already", state);
-    if (elsewhere) {
-        TRY(io_read_file(elsewhere, ID_KEY, &pub, &err));
-        if (pub.len != ID_KEY)
-            TRY_FAIL(&err, SOTTO_CORRUPT, "%s: not an authority's public key", elsewhere);
-        memcpy(keys.public_key, pub.data, ID_KEY);
-    } else {
-        TRY(authority_create(cli, true, &keys, where, sizeof where, &err));
-        char mark[IO_PATH_MAX]; /* for good: what once lay here may have been copied */
-        TRY(io_join(mark, sizeof mark, dir, "authority-beside", &err));
-        TRY(io_write_file(mark, "1\n", 2, 0600, true, &err));
-    }
+    TRY(init_authority(cli, dir, &keys, where, &err));
     TRY(io_write_file(path, keys.public_key, ID_KEY, 0600, true, &err));
-    printf("coordinator set up in %s\n", state);
-    if (elsewhere)
-        printf("fleet authority elsewhere: certify its document with sottoctl document request, "
-               "authority certify,"
-               " document import\n");
+    if (where[0])
+        ctl_say(cli,
+                "coordinator set up in %s; fleet authority beside it: %s (at most secure against a "
+                "curious coordinator; keep the authority elsewhere for more)\nnext: "
+                "sotto-coordinator --state %s",
+                state, where, state);
     else
-        printf("fleet authority beside it: %s (secure against a curious coordinator; keep the "
-               "authority elsewhere for"
-               " more)\n",
-               where);
-    printf("next: sotto-coordinator --state %s\n", state);
+        ctl_say(cli,
+                "coordinator set up in %s; its fleet authority is elsewhere\nnext: "
+                "sotto-coordinator --state %s, then sottoctl document request, authority certify, "
+                "document import",
+                state, state);
 out:
     id_wipe(&keys, sizeof keys);
-    buf_deinit(&pub);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 /* ---- Documents
@@ -178,7 +196,7 @@ int ctl_document_request(struct cli *cli) {
     TRY(write_out(cli, buf_view(&out), 0644, &err));
 out:
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 int ctl_authority_certify(struct cli *cli) {
@@ -191,13 +209,15 @@ int ctl_authority_certify(struct cli *cli) {
     memset(&keys, 0, sizeof keys);
     buf_init(&in, DOCUMENT_MAX);
     buf_init(&out, DOCUMENT_MAX);
-    TRY(authority_open(cli, false, &keys, &err));
+    TRY(authority_open(cli, &keys, &err));
     TRY(read_in(cli_arg(cli, 0), DOCUMENT_MAX, &in, &err));
     TRY(id_document_request_read(buf_view(&in), &d, &err));
     if (memcmp(d.authority_key, keys.public_key, ID_KEY) != 0)
         TRY_FAIL(&err, SOTTO_DENIED, "%s: asks another authority", cli_arg(cli, 0));
     for (uint32_t i = 0; i < d.endpoint_count; i++)
         fprintf(stderr, "endpoint %s\n", d.endpoints[i].address);
+    if (d.endpoint_count == 0)
+        TRY_FAIL(&err, SOTTO_INVALID, "%s: names no endpoint", cli_arg(cli, 0));
     fprintf(stderr, "document version %" PRIu64 ", %u revoked serials%s\n", d.version,
             d.revoked_count, d.authority_beside ? ", authority beside the coordinator" : "");
     TRY(id_document_sign(&d, &keys, &out, &err));
@@ -207,13 +227,13 @@ out:
     id_wipe(&keys, sizeof keys);
     buf_deinit(&in);
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 static enum sotto_status import_document(struct cli *cli, struct view bytes, struct buf *out,
                                          struct sotto_error *err) {
     struct view args[] = {view_of("document-import", 15), bytes};
-    return ctl_ask(cli, false, args, 2, out, err);
+    return ctl_ask(cli, cli_json(cli), args, 2, out, err);
 }
 
 int ctl_document_import(struct cli *cli) {
@@ -228,7 +248,7 @@ int ctl_document_import(struct cli *cli) {
 out:
     buf_deinit(&in);
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 int ctl_document_show(struct cli *cli) {
@@ -238,28 +258,67 @@ int ctl_document_show(struct cli *cli) {
     enum sotto_status status;
     buf_init(&out, DOCUMENT_MAX);
     TRY(ctl_ask(cli, false, args, 1, &out, &err));
+    if (out.len < 2)
+        TRY_FAIL(&err, SOTTO_CORRUPT, "unexpected answer from the coordinator");
     TRY(write_out(cli, view_of(out.data + 1, out.len - 1), 0644, &err));
 out:
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
+}
+
+/* The certified document: from the daemon, or, where none runs, from its store. NOT_FOUND: none. */
+static enum sotto_status certified_document(struct cli *cli, struct id_document *d,
+                                            struct sotto_error *err) {
+    enum sotto_status status;
+    struct buf bytes;
+    struct store *store = NULL;
+    char lock[IO_PATH_MAX];
+    struct view ask[] = {view_of("document", 8)};
+    int fd = -1;
+    buf_init(&bytes, DOCUMENT_MAX);
+    status = ctl_ask(cli, false, ask, 1, &bytes, err);
+    if (status == SOTTO_OK && bytes.len > 1)
+        status = id_document_read(view_of(bytes.data + 1, bytes.len - 1), NULL, d, err);
+    if (status != SOTTO_UNREACHABLE)
+        goto out;
+    TRY(io_join(lock, sizeof lock, ctl_state(cli), "lock", err));
+    TRY(io_lock(lock, &fd, err));
+    TRY(store_open(ctl_state(cli), &store, err));
+    TRY(store_meta_get(store, "document", &bytes, err));
+    TRY(id_document_read(buf_view(&bytes), NULL, d, err));
+out:
+    store_close(store);
+    if (fd >= 0)
+        close(fd);
+    buf_deinit(&bytes);
+    return status;
 }
 
 int ctl_keys_rotate(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
+    struct id_document d;
     bool signing = cli_flag(cli, "signing") != NULL, curve = cli_flag(cli, "curve") != NULL;
+    enum sotto_status status;
+    memset(&d, 0, sizeof d);
     if (!signing && !curve)
         signing = curve = true;
-    enum sotto_status status = id_setup(&err);
-    if (status == SOTTO_OK)
-        status = keys_rotate(ctl_state(cli), signing, curve, &err);
-    if (status != SOTTO_OK)
-        return cli_fail(cli, &err);
-    printf("new keys written%s%s; they take effect when the coordinator starts again, and need a "
-           "new document:\n"
-           "sottoctl document request, authority certify, document import\n",
-           signing ? ": plans are signed by the key that the document named next" : "",
-           curve ? "; the retired CURVE key stays bound at a port of its own" : "");
-    return 0;
+    TRY(id_setup(&err));
+    status = certified_document(cli, &d, &err);
+    if (status != SOTTO_OK && status != SOTTO_NOT_FOUND)
+        goto out;
+    TRY(keys_rotate(ctl_state(cli), status == SOTTO_OK ? &d : NULL, signing, curve,
+                    cli_flag(cli, "force") != NULL, &err));
+    ctl_say(cli,
+            "new keys written%s%s; they take effect when the coordinator starts again, and need a "
+            "new document: sottoctl document request, authority certify, document import",
+            signing ? ": plans will be signed by the key that the document named next" : "",
+            curve
+                ? "; the retired CURVE key stays bound at its own port, the new one needs another "
+                  "(listen)"
+                : "");
+out:
+    id_document_deinit(&d);
+    return ctl_end(cli, status, &err);
 }
 
 /* ---- Tokens
@@ -273,51 +332,72 @@ struct issue {
     uint64_t count;
     int64_t expiry_ms;
     struct buf tickets; /* the public list */
+    struct buf texts;   /* of a batch of tokens: secret */
+    size_t ends[BATCH];
 };
 
-static enum sotto_status write_token(struct cli *cli, uint64_t serial, struct buf *text,
+/* Into its file, or to standard output: a line, or an object of a JSON list. */
+static enum sotto_status write_token(struct cli *cli, uint64_t serial, struct view text,
                                      struct sotto_error *err) {
     const char *dir = cli_flag(cli, "output");
     char path[IO_PATH_MAX], name[40];
-    buf_put_u8(text, '\n');
-    if (!dir || strcmp(dir, "-") == 0)
-        return fwrite(text->data, 1, text->len, stdout) == text->len
-                   ? SOTTO_OK
-                   : SOTTO_FAIL(err, SOTTO_IO, "cannot write tokens");
+    if (!dir || strcmp(dir, "-") == 0) {
+        int put = cli_json(cli) ? printf("{\"serial\":%" PRIu64 ",\"token\":\"%.*s\"}\n", serial,
+                                         (int)text.n - 1, (const char *)text.p)
+                                : printf("%.*s", (int)text.n, (const char *)text.p);
+        return put > 0 ? SOTTO_OK : SOTTO_FAIL(err, SOTTO_IO, "tokens cannot be written");
+    }
     snprintf(name, sizeof name, "device-%04" PRIu64 ".token", serial);
     enum sotto_status status = io_mkdir_p(dir, 0700, err);
     if (status == SOTTO_OK)
         status = io_join(path, sizeof path, dir, name, err);
-    return status == SOTTO_OK ? io_write_file(path, text->data, text->len, 0600, true, err)
-                              : status;
+    return status == SOTTO_OK ? io_write_file(path, text.p, text.n, 0600, true, err) : status;
 }
 
-static enum sotto_status issue_tokens(struct cli *cli, struct issue *is, bool write,
-                                      struct sotto_error *err) {
+/* Makes a batch of tokens: their public list in is->tickets, their texts, each with a line end, in
+ * is->texts. */
+static enum sotto_status issue_batch(struct issue *is, uint64_t first, uint32_t count,
+                                     struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct id_token token;
     struct buf text;
     uint8_t ticket[ID_TICKET_BYTES];
     memset(&token, 0, sizeof token);
     buf_init(&text, ID_TOKEN_MAX + 2);
-    for (uint64_t i = 0; i < is->count; i++) {
-        TRY(id_token_issue(&is->authority, is->first + i, is->expiry_ms, buf_view(&is->document),
+    if (is->texts.data)
+        id_wipe(is->texts.data, is->texts.len);
+    buf_reset(&is->texts);
+    for (uint32_t i = 0; i < count; i++) {
+        TRY(id_token_issue(&is->authority, first + i, is->expiry_ms, buf_view(&is->document),
                            &token, err));
-        buf_reset(&text);
         TRY(id_token_encode(&token, &text, err));
-        if (write)
-            TRY(write_token(cli, is->first + i, &text, err));
+        buf_put(&is->texts, text.data, text.len);
+        buf_put_u8(&is->texts, '\n');
+        is->ends[i] = is->texts.len;
         id_ticket_encode(&token.ticket, ticket);
         buf_put(&is->tickets, ticket, sizeof ticket);
         id_wipe(text.data, text.len);
         id_token_deinit(&token);
         memset(&token, 0, sizeof token);
     }
+    if (is->texts.status != SOTTO_OK || is->tickets.status != SOTTO_OK)
+        TRY_FAIL(err, SOTTO_NOMEM, "tokens: out of memory");
 out:
     id_token_deinit(&token);
     if (text.data)
         id_wipe(text.data, text.len);
     buf_deinit(&text);
+    return status;
+}
+
+static enum sotto_status write_batch(struct cli *cli, const struct issue *is, uint64_t first,
+                                     uint32_t count, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t start = i ? is->ends[i - 1] : 0;
+        TRY(write_token(cli, first + i, view_of(is->texts.data + start, is->ends[i] - start), err));
+    }
+out:
     return status;
 }
 
@@ -327,6 +407,7 @@ static enum sotto_status issue_begin(struct cli *cli, struct issue *is, struct s
     memset(is, 0, sizeof *is);
     buf_init(&is->document, DOCUMENT_MAX);
     buf_init(&is->tickets, (size_t)64 << 20);
+    buf_init(&is->texts, (size_t)BATCH * (ID_TOKEN_MAX + 2));
     is->count = 1;
     TRY(id_setup(err));
     if (cli_flag(cli, "count"))
@@ -340,8 +421,11 @@ out:
 
 static void issue_end(struct issue *is) {
     id_wipe(&is->authority, sizeof is->authority);
+    if (is->texts.data)
+        id_wipe(is->texts.data, is->texts.len);
     buf_deinit(&is->document);
     buf_deinit(&is->tickets);
+    buf_deinit(&is->texts);
 }
 
 /* With the authority beside: makes sure that the document is certified and says what it should. */
@@ -380,7 +464,7 @@ int ctl_enroll(struct cli *cli) {
     enum sotto_status status;
     buf_init(&answer, 4096);
     TRY(issue_begin(cli, &is, &err));
-    TRY(authority_open(cli, true, &is.authority, &err));
+    TRY(authority_open(cli, &is.authority, &err));
     TRY(current_document(cli, &is, &err));
     snprintf(count, sizeof count, "%" PRIu64, is.count);
     struct view serials[] = {view_of("serials", 7), view_of(count, strlen(count))};
@@ -388,17 +472,23 @@ int ctl_enroll(struct cli *cli) {
     if (answer.len != 8)
         TRY_FAIL(&err, SOTTO_CORRUPT, "unexpected answer from the coordinator");
     memcpy(&is.first, answer.data, 8);
-    TRY(issue_tokens(cli, &is, true, &err));
-    struct view tickets[] = {view_of("tickets", 7), buf_view(&is.tickets)};
-    TRY(ctl_ask(cli, false, tickets, 2, &answer, &err));
+    for (uint64_t done = 0; done < is.count;) {
+        uint32_t n = (uint32_t)num_min_u64(BATCH, is.count - done);
+        buf_reset(&is.tickets);
+        TRY(issue_batch(&is, is.first + done, n, &err));
+        struct view tickets[] = {view_of("tickets", 7), buf_view(&is.tickets)};
+        TRY(ctl_ask(cli, false, tickets, 2, &answer, &err));
+        TRY(write_batch(cli, &is, is.first + done, n, &err)); /* known before anybody has one */
+        done += n;
+    }
     const char *dir = cli_flag(cli, "output");
     if (dir && strcmp(dir, "-") != 0)
-        printf("%" PRIu64 " token%s in %s; each enrols one device: sotto-client enroll FILE\n",
-               is.count, is.count == 1 ? "" : "s", dir);
+        ctl_say(cli, "%" PRIu64 " token%s in %s; each enrols one device: sotto-client enroll FILE",
+                is.count, is.count == 1 ? "" : "s", dir);
 out:
     issue_end(&is);
     buf_deinit(&answer);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 int ctl_authority_issue(struct cli *cli) {
@@ -413,10 +503,15 @@ int ctl_authority_issue(struct cli *cli) {
     if (!list || !document || !first)
         TRY_FAIL(&err, SOTTO_USAGE, "--document FILE, --first SERIAL and --list FILE are needed");
     TRY(num_parse_u64(first, 1, INT64_MAX, &is.first, &err));
-    TRY(authority_open(cli, false, &is.authority, &err));
+    TRY(authority_open(cli, &is.authority, &err));
     TRY(io_read_file(document, DOCUMENT_MAX, &is.document, &err));
     TRY(id_document_read(buf_view(&is.document), is.authority.public_key, &d, &err));
-    TRY(issue_tokens(cli, &is, true, &err));
+    for (uint64_t done = 0; done < is.count;) {
+        uint32_t n = (uint32_t)num_min_u64(BATCH, is.count - done);
+        TRY(issue_batch(&is, is.first + done, n, &err));
+        TRY(write_batch(cli, &is, is.first + done, n, &err));
+        done += n;
+    }
     TRY(io_write_file(list, is.tickets.data, is.tickets.len, 0644, true, &err));
     fprintf(stderr,
             "%" PRIu64 " tokens, serials from %" PRIu64
@@ -425,7 +520,7 @@ int ctl_authority_issue(struct cli *cli) {
 out:
     id_document_deinit(&d);
     issue_end(&is);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 int ctl_enroll_import(struct cli *cli) {
@@ -436,10 +531,10 @@ int ctl_enroll_import(struct cli *cli) {
     buf_init(&out, 4096);
     TRY(read_in(cli_arg(cli, 0), (size_t)64 << 20, &in, &err));
     struct view args[] = {view_of("tickets", 7), buf_view(&in)};
-    TRY(ctl_ask(cli, false, args, 2, &out, &err));
+    TRY(ctl_ask(cli, cli_json(cli), args, 2, &out, &err));
     fwrite(out.data, 1, out.len, stdout);
 out:
     buf_deinit(&in);
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }

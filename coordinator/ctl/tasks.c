@@ -63,7 +63,22 @@ out:
     config_free(config);
     buf_deinit(&yaml);
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
+}
+
+/* {"settings": "..."}: the YAML as a text. */
+static void print_json(struct buf *yaml) {
+    struct buf out;
+    struct json j;
+    buf_init(&out, CONFIG_FILE_MAX * 8);
+    json_init(&j, &out);
+    buf_put_u8(yaml, 0);
+    json_object_begin(&j);
+    json_put_str(&j, "settings", yaml->data ? (const char *)yaml->data : "");
+    json_object_end(&j);
+    buf_put_u8(&out, '\n');
+    fwrite(out.data, 1, out.len, stdout);
+    buf_deinit(&out);
 }
 
 static int config_run(struct cli *cli, bool dump) {
@@ -86,17 +101,17 @@ static int config_run(struct cli *cli, bool dump) {
         TRY(check_task(cli, &t, &err));
         config_dump(task_options, &t, &out);
     }
-    if (dump)
-        fwrite(out.data, 1, out.len, stdout);
+    if (!dump)
+        ctl_say(cli, "%s: good", cli_arg(cli, 0));
+    else if (cli_json(cli))
+        print_json(&out);
     else
-        printf("%s: good\n", cli_arg(cli, 0));
+        fwrite(out.data, 1, out.len, stdout);
 out:
     config_free(config);
     buf_deinit(&out);
-    if (status == SOTTO_OK)
-        return 0;
-    (void)cli_fail(cli, &err);
-    return sotto_status_exit(SOTTO_CHECK);
+    int code = ctl_end(cli, status, &err);
+    return status != SOTTO_OK && !dump ? sotto_status_exit(SOTTO_CHECK) : code;
 }
 
 int ctl_config_check(struct cli *cli) {
@@ -124,12 +139,14 @@ static uint64_t last_id(const struct buf *lines, uint64_t before) {
 }
 
 static enum sotto_status ask_events(struct cli *cli, bool json, uint64_t after, uint64_t limit,
-                                    struct buf *out, struct sotto_error *err) {
-    char a[24], n[24];
+                                    uint64_t until, struct buf *out, struct sotto_error *err) {
+    char a[24], n[24], u[24];
     snprintf(a, sizeof a, "%llu", (unsigned long long)after);
     snprintf(n, sizeof n, "%llu", (unsigned long long)limit);
-    struct view args[] = {view_of("events", 6), view_of(a, strlen(a)), view_of(n, strlen(n))};
-    return ctl_ask(cli, json, args, 3, out, err);
+    snprintf(u, sizeof u, "%llu", (unsigned long long)until);
+    struct view args[] = {view_of("events", 6), view_of(a, strlen(a)), view_of(n, strlen(n)),
+                          view_of(u, strlen(u))};
+    return ctl_ask(cli, json, args, 4, out, err);
 }
 
 /* Prints new events as they come; a coordinator that restarts meanwhile is waited for. */
@@ -139,17 +156,20 @@ static enum sotto_status follow(struct cli *cli, uint64_t after, struct sotto_er
     buf_init(&lines, EVENTS_MAX);
     buf_init(&text, EVENTS_MAX);
     for (;;) {
-        status = ask_events(cli, true, after, 0, &lines, err);
+        status = ask_events(cli, true, after, 0, 0, &lines, err);
         if (status == SOTTO_OK && lines.len) {
-            if (!cli_json(cli))
-                status = ask_events(cli, false, after, 0, &text, err);
+            uint64_t last = last_id(&lines, after);
+            if (!cli_json(cli)) /* the same ones as text: what came meanwhile is the next turn's */
+                status = ask_events(cli, false, after, 0, last, &text, err);
             if (status == SOTTO_OK) {
                 const struct buf *shown = cli_json(cli) ? &lines : &text;
-                after = last_id(&lines, after);
+                after = last;
                 if (fwrite(shown->data, 1, shown->len, stdout) != shown->len || fflush(stdout) != 0)
                     break;
             }
         }
+        if (status == SOTTO_TIMEOUT)
+            status = SOTTO_OK; /* it computes something long */
         if (status != SOTTO_OK && status != SOTTO_UNREACHABLE)
             break;
         poll(NULL, 0, WATCH_MS);
@@ -162,7 +182,7 @@ static enum sotto_status follow(struct cli *cli, uint64_t after, struct sotto_er
 static enum sotto_status newest(struct cli *cli, uint64_t *id, struct sotto_error *err) {
     struct buf lines;
     buf_init(&lines, EVENTS_MAX);
-    enum sotto_status status = ask_events(cli, true, 0, 1, &lines, err);
+    enum sotto_status status = ask_events(cli, true, 0, 1, 0, &lines, err);
     *id = last_id(&lines, 0);
     buf_deinit(&lines);
     return status;
@@ -178,7 +198,7 @@ int ctl_status(struct cli *cli) {
     enum sotto_status status = newest(cli, &after, &err);
     if (status == SOTTO_OK)
         status = follow(cli, after, &err);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 int ctl_events(struct cli *cli) {
@@ -187,9 +207,10 @@ int ctl_events(struct cli *cli) {
     struct buf out;
     enum sotto_status status = SOTTO_OK;
     buf_init(&out, EVENTS_MAX);
-    if (cli_flag(cli, "limit"))
-        TRY(num_parse_u64(cli_flag(cli, "limit"), 0, 100000, &limit, &err));
-    TRY(ask_events(cli, cli_json(cli), 0, limit, &out, &err));
+    if (cli_flag(cli, "limit") &&
+        num_parse_u64(cli_flag(cli, "limit"), 0, 100000, &limit, NULL) != SOTTO_OK)
+        TRY_FAIL(&err, SOTTO_USAGE, "--limit must be a number from 0 to 100000");
+    TRY(ask_events(cli, cli_json(cli), 0, limit, 0, &out, &err));
     fwrite(out.data, 1, out.len, stdout);
     fflush(stdout);
     if (cli_flag(cli, "follow")) {
@@ -198,7 +219,7 @@ int ctl_events(struct cli *cli) {
     }
 out:
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 int ctl_rounds_watch(struct cli *cli) {
@@ -235,7 +256,7 @@ int ctl_rounds_watch(struct cli *cli) {
     }
 out:
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 /* ---- Models, restore
@@ -255,8 +276,8 @@ int ctl_models_export(struct cli *cli) {
     TRY(ctl_ask(cli, false, args, 3, &out, &err));
     if (path && strcmp(path, "-") != 0) {
         TRY(io_write_file(path, out.data, out.len, 0644, true, &err));
-        printf("%s: package of %s version %s, %zu bytes\n", path, cli_arg(cli, 0), version,
-               out.len);
+        ctl_say(cli, "%s: package of %s version %s, %zu bytes", path, cli_arg(cli, 0), version,
+                out.len);
     } else if (isatty(STDOUT_FILENO)) {
         TRY_FAIL(&err, SOTTO_USAGE,
                  "a package is not written to a terminal; name a file with --output");
@@ -265,7 +286,7 @@ int ctl_models_export(struct cli *cli) {
     }
 out:
     buf_deinit(&out);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    return ctl_end(cli, status, &err);
 }
 
 struct copying {
@@ -288,43 +309,72 @@ out:
     return status;
 }
 
-/* Open rounds of the backup are closed, and round numbers go on 2^20 later: devices may have seen
- * rounds that it does not know. */
-int ctl_restore(struct cli *cli) {
-    static const char *const folders[] = {"keys", "blobs/packages", "blobs/masters",
-                                          "blobs/states"};
-    struct sotto_error err = SOTTO_ERROR_INIT;
-    struct store *store = NULL;
-    const char *backup = cli_arg(cli, 0), *state = ctl_state(cli);
-    char from[IO_PATH_MAX], to[IO_PATH_MAX];
+static enum sotto_status copy_folder(const char *from_dir, const char *name, const char *to_dir,
+                                     struct sotto_error *err) {
     enum sotto_status status;
+    char from[IO_PATH_MAX], to[IO_PATH_MAX];
+    TRY(io_join(from, sizeof from, from_dir, name, err));
+    TRY(io_join(to, sizeof to, to_dir, name, err));
+    if (!io_exists(from))
+        return SOTTO_OK;
+    TRY(io_mkdir_p(to, 0700, err));
+    struct copying k = {from, to, err};
+    TRY(io_list(from, copy_one, &k, err));
+    TRY(io_fsync_dir(to, err));
+out:
+    return status;
+}
+
+/* Open rounds of the backup are closed, and round numbers, serials and document versions go on 2^20
+ * later: devices may have seen some that it does not know. */
+static enum sotto_status restore_into(const char *backup, const char *dir,
+                                      struct sotto_error *err) {
+    static const char *const folders[] = {"keys", "blobs/packages", "blobs/masters", "blobs/states",
+                                          "authority"};
+    enum sotto_status status;
+    struct store *store = NULL;
+    TRY(io_mkdir_p(dir, 0700, err));
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
+        TRY(copy_folder(backup, folders[i], dir, err));
+    struct copying database = {backup, dir, err};
+    TRY(copy_one(&database, "coordinator.db"));
+    TRY(store_open(dir, &store, err));
+    TRY(store_begin(store, err));
+    TRY(store_after_restore(store, clock_wall_ms(), err));
+    TRY(store_event_add(store, clock_wall_ms(), "store.restore", "", 0, "restored from a backup",
+                        err));
+    TRY(store_commit(store, err));
+out:
+    store_close(store);
+    return status;
+}
+
+/* Under its name only when it is whole: a daemon never starts on half of it. */
+int ctl_restore(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    const char *backup = cli_arg(cli, 0);
+    char from[IO_PATH_MAX], state[IO_PATH_MAX], part[IO_PATH_MAX + 16];
+    enum sotto_status status;
+    snprintf(state, sizeof state, "%s", ctl_state(cli));
+    for (size_t n = strlen(state); n > 1 && state[n - 1] == '/'; n--)
+        state[n - 1] = '\0';
+    snprintf(part, sizeof part, "%s.restoring", state);
     TRY(id_setup(&err));
     TRY(io_join(from, sizeof from, backup, "coordinator.db", &err));
     if (!io_exists(from))
         TRY_FAIL(&err, SOTTO_NOT_FOUND, "%s: not a backup (it holds no coordinator.db)", backup);
-    TRY(io_join(to, sizeof to, state, "coordinator.db", &err));
-    if (io_exists(to))
-        TRY_FAIL(&err, SOTTO_EXISTS,
-                 "%s: holds a coordinator already; restore into an empty folder", state);
-    TRY(io_mkdir_p(state, 0700, &err));
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-        TRY(io_join(from, sizeof from, backup, folders[i], &err));
-        TRY(io_join(to, sizeof to, state, folders[i], &err));
-        TRY(io_mkdir_p(to, 0700, &err));
-        struct copying k = {from, to, &err};
-        TRY(io_list(from, copy_one, &k, &err));
-    }
-    struct copying database = {backup, state, &err};
-    TRY(copy_one(&database, "coordinator.db"));
-    TRY(store_open(state, &store, &err));
-    TRY(store_begin(store, &err));
-    TRY(store_after_restore(store, clock_wall_ms(), &err));
-    TRY(store_event_add(store, clock_wall_ms(), "store.restore", "", 0, "restored from a backup",
-                        &err));
-    TRY(store_commit(store, &err));
-    printf("restored into %s; its open rounds are closed. next: sotto-coordinator --state %s\n",
-           state, state);
+    if (rmdir(state) != 0 && errno != ENOENT)
+        TRY_FAIL(&err, SOTTO_EXISTS, "%s: restore into a new or empty folder (%s)", state,
+                 strerror(errno));
+    if (io_exists(part))
+        TRY(io_remove_tree(part, &err)); /* of a restore that was cut short */
+    TRY(restore_into(backup, part, &err));
+    if (rename(part, state) != 0)
+        TRY_FAIL(&err, SOTTO_IO, "%s: cannot be put in place: %s", state, strerror(errno));
+    ctl_say(cli, "restored into %s; its open rounds are closed\nnext: sotto-coordinator --state %s",
+            state, state);
 out:
-    store_close(store);
-    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
+    if (status != SOTTO_OK && status != SOTTO_NOT_FOUND && status != SOTTO_EXISTS)
+        (void)io_remove_tree(part, NULL);
+    return ctl_end(cli, status, &err);
 }

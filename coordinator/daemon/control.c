@@ -18,31 +18,31 @@
 #define CONTROL_ANSWER_MAX ((size_t)1 << 30)
 
 static const struct control_command commands[] = {
-    {"status", 0, control_status},
-    {"devices", 0, control_devices},
-    {"revoke", 1, control_revoke},
-    {"serials", 1, control_serials},
-    {"tickets", 1, control_tickets},
-    {"document", 0, control_document},
-    {"document-request", 0, control_document_request},
-    {"document-import", 1, control_document_import},
-    {"task-create", 2, control_task_create},
-    {"task-list", 0, control_task_list},
-    {"task-show", 1, control_task_show},
-    {"task-yaml", 1, control_task_yaml},
-    {"task-pause", 1, control_task_pause},
-    {"task-resume", 1, control_task_resume},
-    {"task-stop", 1, control_task_stop},
-    {"rounds-list", 1, control_rounds_list},
-    {"rounds-watch", 2, control_rounds_watch},
-    {"rounds-show", 2, control_rounds_show},
-    {"models-list", 1, control_models_list},
-    {"models-show", 2, control_models_show},
-    {"models-package", 2, control_models_package},
-    {"models-rollback", 2, control_models_rollback},
-    {"models-release", 2, control_models_release},
-    {"events", 2, control_events},
-    {"backup", 1, control_backup},
+    {"status", 0, control_status, false},
+    {"devices", 0, control_devices, false},
+    {"revoke", 1, control_revoke, true},
+    {"serials", 1, control_serials, false},
+    {"tickets", 1, control_tickets, true},
+    {"document", 0, control_document, false},
+    {"document-request", 0, control_document_request, false},
+    {"document-import", 1, control_document_import, true},
+    {"task-create", 2, control_task_create, false},
+    {"task-list", 0, control_task_list, false},
+    {"task-show", 1, control_task_show, false},
+    {"task-yaml", 1, control_task_yaml, false},
+    {"task-pause", 1, control_task_pause, true},
+    {"task-resume", 1, control_task_resume, true},
+    {"task-stop", 1, control_task_stop, true},
+    {"rounds-list", 1, control_rounds_list, false},
+    {"rounds-watch", 2, control_rounds_watch, false},
+    {"rounds-show", 2, control_rounds_show, false},
+    {"models-list", 1, control_models_list, false},
+    {"models-show", 2, control_models_show, false},
+    {"models-package", 2, control_models_package, false},
+    {"models-rollback", 2, control_models_rollback, true},
+    {"models-release", 2, control_models_release, true},
+    {"events", 2, control_events, false},
+    {"backup", 1, control_backup, true},
 };
 
 const char *control_arg(const struct control_request *r, uint32_t i) {
@@ -67,12 +67,12 @@ const char *control_number(double v, char out[24]) {
 
 enum sotto_status control_listen(struct coordinator *c, struct sotto_error *err) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char path[IO_PATH_MAX];
-    enum sotto_status status;
+    char *path = c->control_path;
+    enum sotto_status status = SOTTO_OK;
     if (c->config.control && c->config.control[0])
-        snprintf(path, sizeof path, "%s", c->config.control);
+        snprintf(path, sizeof c->control_path, "%s", c->config.control);
     else
-        TRY(io_join(path, sizeof path, c->state_dir, "control.sock", err));
+        TRY(io_join(path, sizeof c->control_path, c->state_dir, "control.sock", err));
     if (strlen(path) >= sizeof address.sun_path)
         TRY_FAIL(err, SOTTO_LIMIT,
                  "%s: longer than a socket's path may be (%zu); set control to a shorter one", path,
@@ -119,11 +119,11 @@ static enum sotto_status send_all(int fd, const void *data, size_t n) {
     return SOTTO_OK;
 }
 
-/* Arguments are copied so that each is followed by a terminator. */
-static enum sotto_status parse(struct view bytes, struct buf *text, struct control_request *r,
-                               struct sotto_error *err) {
+enum sotto_status control_parse(struct view bytes, struct buf *text, struct control_request *r,
+                                struct sotto_error *err) {
     struct reader in;
     size_t starts[CONTROL_ARGS_MAX];
+    memset(r, 0, sizeof *r);
     reader_init(&in, bytes);
     r->json = reader_u8(&in, "json") != 0;
     r->argc = reader_u32(&in, "argc");
@@ -145,6 +145,25 @@ static enum sotto_status parse(struct view bytes, struct buf *text, struct contr
     return status;
 }
 
+/* {"message": "..."} of a command that answers with a sentence. */
+static enum sotto_status as_json(struct buf *out, struct sotto_error *err) {
+    size_t n = 0;
+    struct json j;
+    while (out->len && out->data[out->len - 1] == '\n')
+        out->len--;
+    buf_put_u8(out, 0);
+    char *text = (char *)buf_take(out, &n);
+    if (!text)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "control: out of memory");
+    json_init(&j, out);
+    json_object_begin(&j);
+    json_put_str(&j, "message", text);
+    json_object_end(&j);
+    buf_put_u8(out, '\n');
+    mem_free(text);
+    return SOTTO_OK;
+}
+
 static enum sotto_status dispatch(struct coordinator *c, const struct control_request *r,
                                   struct buf *out, struct sotto_error *err) {
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
@@ -152,7 +171,8 @@ static enum sotto_status dispatch(struct coordinator *c, const struct control_re
             if (r->argc - 1 < commands[i].args_min)
                 return SOTTO_FAIL(err, SOTTO_USAGE, "%s needs %u arguments", commands[i].name,
                                   commands[i].args_min);
-            return commands[i].run(c, r, out, err);
+            enum sotto_status status = commands[i].run(c, r, out, err);
+            return status == SOTTO_OK && r->json && commands[i].text ? as_json(out, err) : status;
         }
     return SOTTO_FAIL(err, SOTTO_USAGE, "unknown control command");
 }
@@ -172,9 +192,12 @@ static enum sotto_status serve_one(struct coordinator *c, int fd, struct sotto_e
     uint8_t *p = buf_grow(&request, size);
     if (!p || receive_all(fd, p, size) != SOTTO_OK)
         goto out;
-    verdict = parse(buf_view(&request), &text, &r, &why);
+    verdict = control_parse(buf_view(&request), &text, &r, &why);
     if (verdict == SOTTO_OK)
         verdict = dispatch(c, &r, &answer, &why);
+    if (store_failed(c->store))
+        TRY_FAIL(err, verdict == SOTTO_OK ? SOTTO_IO : verdict, "%s",
+                 why.message[0] ? why.message : "the store failed");
     if (verdict == SOTTO_OK && answer.status != SOTTO_OK)
         verdict = SOTTO_FAIL(&why, answer.status, "the answer does not fit");
     TRY(store_commit(c->store, err)); /* what was asked for is durable before it is confirmed */

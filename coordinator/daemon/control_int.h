@@ -11,7 +11,12 @@ struct control_command {
     const char *name;
     uint32_t args_min;
     control_run *run;
+    bool text; /* answers with a sentence, which becomes {"message": ...} where JSON is asked for */
 };
+/* Reads a request. Arguments are copied to text (emptied by the caller, with a cap), so that each
+ * is followed by a terminator; r points into it. CORRUPT, LIMIT, NOMEM. */
+enum sotto_status control_parse(struct view bytes, struct buf *text, struct control_request *r,
+                                struct sotto_error *err);
 
 control_run control_status, control_devices, control_revoke, control_serials, control_tickets,
     control_document, control_document_request, control_document_import, control_task_create,

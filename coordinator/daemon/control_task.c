@@ -46,6 +46,7 @@ struct listing {
     struct json j;
     double params;
     uint32_t rows;
+    bool yaml; /* with the settings */
 };
 
 static enum sotto_status task_line(void *ctx, const struct store_task *row) {
@@ -67,6 +68,10 @@ static enum sotto_status task_line(void *ctx, const struct store_task *row) {
         json_put_u64(&l->j, "version", row->version);
         json_put_f64(&l->j, "accuracy", accuracy);
         json_put_u64(&l->j, "created_ms", (uint64_t)row->created_ms);
+        if (t)
+            json_put_u64(&l->j, "parameters", t->graph.layout.total);
+        if (l->yaml)
+            json_put_str(&l->j, "settings", (const char *)row->yaml);
         json_object_end(&l->j);
     } else {
         buf_printf(l->out, "%-24s %-9s %-10s %6llu %8u %9s  %s\n", row->name,
@@ -105,6 +110,7 @@ enum sotto_status control_task_show(struct coordinator *c, const struct control_
     struct listing l = {.c = c, .r = r, .out = out};
     json_init(&l.j, out);
     if (r->json) {
+        l.yaml = true;
         status = task_line(&l, &row);
         buf_put_u8(out, '\n');
     } else {
@@ -138,11 +144,15 @@ static enum sotto_status set_state(struct coordinator *c, const struct control_r
     enum sotto_status status;
     struct store_task row = {0};
     TRY(control_task_row(c, control_arg(r, 1), &row, err));
-    struct task_host *t = task_find(c, row.name);
-    if (row.state == STORE_TASK_STOPPED || row.state == STORE_TASK_FINISHED || !t)
+    if (row.state == STORE_TASK_STOPPED || row.state == STORE_TASK_FINISHED)
         TRY_FAIL(err, SOTTO_STATE,
                  "task '%s' is %s; create a new task from its model instead (model.package)",
                  row.name, store_task_state_name(row.state));
+    struct task_host *t = task_find(c, row.name);
+    if (!t) { /* it could not be loaded at start: perhaps it can now */
+        TRY(task_load(c, &row, err));
+        t = task_find(c, row.name);
+    }
     TRY(store_begin(c->store, err));
     TRY(store_task_state_set(c->store, row.id, state, err));
     t->row.state = state;
@@ -250,8 +260,9 @@ enum sotto_status control_rounds_list(struct coordinator *c, const struct contro
     uint64_t limit = 0;
     enum sotto_status status;
     TRY(control_task_row(c, control_arg(r, 1), &row, err));
-    if (control_arg(r, 2)[0])
-        TRY(num_parse_u64(control_arg(r, 2), 0, 1000000, &limit, err));
+    if (control_arg(r, 2)[0] &&
+        num_parse_u64(control_arg(r, 2), 0, 1000000, &limit, NULL) != SOTTO_OK)
+        TRY_FAIL(err, SOTTO_USAGE, "LIMIT must be a number, 0 for all rounds");
     l.params = parameters(c, row.name);
     json_init(&l.j, out);
     if (r->json)
@@ -293,9 +304,11 @@ static void round_show_text(struct coordinator *c, const struct store_round *rou
         buf_printf(out, ", made version %u", round->version);
     buf_printf(out,
                "\nterms %s\nplain task: updates are sealed to the round's key, which the "
-               "coordinator holds: it can read them%s\n",
+               "coordinator holds: it can read them\nauthority %s\n",
                num_format_hex(hex, round->terms_hash.b, WIRE_HASH),
-               c->document.authority_beside ? "; the authority's key lies beside it" : "");
+               c->document.authority_beside
+                   ? "beside the coordinator: at most secure against a curious coordinator"
+                   : "elsewhere");
     buf_printf(out, "%u counted, %u rejected, %u returned; %llu examples, local loss %s\n",
                round->counted, round->rejected, round->returned,
                (unsigned long long)round->train_examples, control_number(round->train_loss, acc));
@@ -320,8 +333,13 @@ enum sotto_status control_rounds_show(struct coordinator *c, const struct contro
     uint64_t number;
     enum sotto_status status;
     TRY(control_task_row(c, control_arg(r, 1), &row, err));
-    TRY(num_parse_u64(control_arg(r, 2), 1, UINT32_MAX, &number, err));
-    TRY(store_round_get(c->store, row.id, (uint32_t)number, &round, err));
+    if (num_parse_u64(control_arg(r, 2), 1, UINT32_MAX, &number, NULL) != SOTTO_OK)
+        TRY_FAIL(err, SOTTO_USAGE, "ROUND must be a number from 1 on");
+    status = store_round_get(c->store, row.id, (uint32_t)number, &round, err);
+    if (status == SOTTO_NOT_FOUND)
+        TRY_FAIL(err, status, "task '%s' has no round %llu; see sottoctl rounds list %s", row.name,
+                 (unsigned long long)number, row.name);
+    TRY(status);
     TRY(store_members(c->store, row.id, round.round, &m, &members, err));
     TRY(store_groups(c->store, row.id, round.round, &g, &groups, err));
     if (!r->json) {
@@ -504,8 +522,8 @@ static enum sotto_status find_version(struct coordinator *c, const struct contro
     TRY(control_task_row(c, control_arg(r, 1), row, err));
     if (strcmp(control_arg(r, 2), "current") == 0)
         number = row->version;
-    else
-        TRY(num_parse_u64(control_arg(r, 2), 1, UINT32_MAX, &number, err));
+    else if (num_parse_u64(control_arg(r, 2), 1, UINT32_MAX, &number, NULL) != SOTTO_OK)
+        TRY_FAIL(err, SOTTO_USAGE, "VERSION must be a number from 1 on, or current");
     status = store_version_get(c->store, row->id, (uint32_t)number, v, err);
     if (status == SOTTO_NOT_FOUND)
         TRY_FAIL(err, SOTTO_NOT_FOUND,
@@ -591,6 +609,11 @@ enum sotto_status control_models_rollback(struct coordinator *c, const struct co
     enum sotto_status status;
     TRY(find_version(c, r, &row, &v, err));
     struct task_host *t = task_find(c, row.name);
+    if (v.number == row.version)
+        TRY_FAIL(err, SOTTO_STATE, "version %u is the current one", v.number);
+    if (!v.published)
+        TRY_FAIL(err, SOTTO_STATE, "version %u was refused (%s), it is never published", v.number,
+                 v.reason[0] ? v.reason : "by the gate");
     if (t)
         TRY(round_abandon(t, "the model was rolled back", err));
     TRY(store_begin(c->store, err));
@@ -610,7 +633,6 @@ enum sotto_status control_models_rollback(struct coordinator *c, const struct co
         t->version = v;
         t->row.version = v.number;
         TRY(task_event_log(t, "models.rollback", 0, text, err));
-        TRY(task_devices(t, err));
         struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = clock_mono_ms()};
         TRY(task_event(t, &tick, NULL, err));
     }

@@ -1,16 +1,12 @@
 /* The daemon as an object: opening, the loop's one turn, closing. */
 #include "daemon/daemon_int.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define DAY_MS          INT64_C(86400000)
-#define RETAIN_EVERY_MS 60000
 #define MESSAGES_A_TURN 256
 
 static const char *const round_keys_names[] = {"memory", "disk", NULL};
@@ -31,6 +27,10 @@ const struct config_option daemon_options[] = {
      "Worker threads for decoding and the server step; 0: one a processor."},
     {"devices_max", CONFIG_U64, AT(devices_max), "1000", 1, 1000000, NULL, 0, "devices",
      "Connections at one time; the limit of open files must be higher."},
+    {"disk_max", CONFIG_SIZE, AT(disk_max), "0B", 0, 0, NULL, 0, "",
+     "Size that the state folder may reach; reports and new tasks are refused before. 0B: as much "
+     "as "
+     "the disk has."},
     {"keep_versions", CONFIG_U64, AT(keep_versions), "20", 2, 100000, NULL, 0, "versions",
      "Model versions kept, besides released ones."},
     {"keep_events_days", CONFIG_U64, AT(keep_events_days), "90", 1, 36500, NULL, 0, "days",
@@ -43,7 +43,7 @@ const struct config_option daemon_options[] = {
      "memory: outlive a crash, not a reboot; disk: outlive power loss, but a thief of the disk "
      "reads the open round."},
     {"round_keys_dir", CONFIG_STR, AT(round_keys_dir), "", 0, 0, NULL, CONFIG_PATH, "",
-     "Folder of round keys; empty: below /dev/shm for memory, in state for disk."},
+     "Folder below which round keys lie; empty: /dev/shm for memory, the state folder for disk."},
     {"data", CONFIG_STR, AT(data_dir), "", 0, 0, NULL, CONFIG_PATH, "",
      "Folder of evaluation data sets."},
     {"log.level", CONFIG_ENUM, AT(log_level), "info", 0, 0, log_level_names, CONFIG_RELOAD, "",
@@ -66,32 +66,6 @@ out:
     return status;
 }
 
-/* Where open rounds' keys lie: a tmpfs folder named by the authority's key, so that two
- * coordinators never share one. */
-static enum sotto_status round_keys_folder(struct coordinator *c, struct sotto_error *err) {
-    enum sotto_status status;
-    char path[IO_PATH_MAX], name[64], hex[17];
-    if (!c->config.round_keys_dir || !c->config.round_keys_dir[0]) {
-        if (c->config.round_keys == 0) {
-            struct wire_hash h =
-                wire_hash_of("sotto state dir", view_of(c->state_dir, strlen(c->state_dir)));
-            snprintf(name, sizeof name, "sotto-%u-%s", (unsigned)getuid(),
-                     num_format_hex(hex, h.b, 8));
-            TRY(io_join(path, sizeof path, "/dev/shm", name, err));
-        } else {
-            TRY(io_join(path, sizeof path, c->state_dir, "round-keys", err));
-        }
-        c->config.round_keys_dir = mem_strdup(path);
-    } else {
-        c->config.round_keys_dir = mem_strdup(c->config.round_keys_dir);
-    }
-    if (!c->config.round_keys_dir)
-        TRY_FAIL(err, SOTTO_NOMEM, "out of memory");
-    TRY(io_mkdir_p(c->config.round_keys_dir, 0700, err));
-out:
-    return status;
-}
-
 static enum sotto_status allow_device(void *ctx, const struct store_device *d) {
     struct coordinator *c = ctx;
     return d->revoked_ms
@@ -105,157 +79,97 @@ static enum sotto_status allow_ticket(void *ctx, const struct store_ticket *t) {
                                 t->ticket.expiry_ms);
 }
 
-/* The address to bind: the configured one, with the port of the first start where it says *. */
-static void bind_address(struct coordinator *c, const char *key, char *out, size_t cap) {
-    struct buf port;
-    buf_init(&port, 16);
-    snprintf(out, cap, "%s", c->config.listen);
-    size_t n = strlen(out);
-    if (n && out[n - 1] == '*' && store_meta_get(c->store, key, &port, NULL) == SOTTO_OK &&
-        port.len < 8)
-        snprintf(out + n - 1, cap - (n - 1), "%.*s", (int)port.len, (const char *)port.data);
-    buf_deinit(&port);
+/* Where the address that a CURVE key was last bound at is kept: it stays the key's own, so that
+ * documents which name both go on being true. */
+static const char *address_key(const struct id_curve *k, char out[40]) {
+    char hex[17];
+    snprintf(out, 40, "address:%s", num_format_hex(hex, k->public_key, 8));
+    return out;
 }
 
-static enum sotto_status bind_server(struct coordinator *c, uint32_t i, const char *port_key,
+/* The last address of the key; false when it never had one. */
+static bool last_address(struct coordinator *c, uint32_t i, char out[TRANSPORT_ADDRESS_MAX]) {
+    struct buf b;
+    char key[40];
+    buf_init(&b, TRANSPORT_ADDRESS_MAX - 1);
+    bool have = store_meta_get(c->store, address_key(&c->curve[i], key), &b, NULL) == SOTTO_OK;
+    snprintf(out, TRANSPORT_ADDRESS_MAX, "%.*s", (int)b.len, b.len ? (const char *)b.data : "");
+    buf_deinit(&b);
+    return have && out[0];
+}
+
+static enum sotto_status bind_server(struct coordinator *c, uint32_t i, const char *address,
                                      struct sotto_error *err) {
     enum sotto_status status;
-    char address[TRANSPORT_ADDRESS_MAX];
+    char key[40];
     struct transport_server_config config = TRANSPORT_SERVER_INIT;
-    bind_address(c, port_key, address, sizeof address);
     config.bind = address;
     config.keys = &c->curve[i];
     config.peers_max = (uint32_t)c->config.devices_max;
     TRY(transport_server_open(&config, c->gate, &c->servers[i], err));
     c->server_count = i + 1;
-    const char *port = strrchr(transport_server_address(c->servers[i]), ':');
-    if (port) {
-        TRY(store_begin(c->store, err));
-        TRY(store_meta_set(c->store, port_key, view_of(port + 1, strlen(port + 1)), err));
-        TRY(store_commit(c->store, err));
-    }
+    const char *bound = transport_server_address(c->servers[i]);
+    TRY(store_begin(c->store, err));
+    TRY(store_meta_set(c->store, address_key(&c->curve[i], key), view_of(bound, strlen(bound)),
+                       err));
+    TRY(store_commit(c->store, err));
 out:
     return status;
 }
 
+/* The retired key keeps its port; the current one has the configured port or, where that says *,
+ * the one that it found free at first. */
 static enum sotto_status open_transport(struct coordinator *c, struct sotto_error *err) {
     enum sotto_status status;
-    static const uint8_t none[ID_KEY];
+    char address[TRANSPORT_ADDRESS_MAX], last[TRANSPORT_ADDRESS_MAX],
+        retired[TRANSPORT_ADDRESS_MAX] = "";
+    bool has_retired = c->retired_until_ms != 0 && last_address(c, 1, retired);
     TRY(store_device_each(c->store, allow_device, c, err));
     TRY(store_ticket_each_open(c->store, clock_wall_ms(), allow_ticket, c, err));
-    TRY(bind_server(c, 0, "port", err));
-    if (memcmp(c->curve[1].public_key, none, ID_KEY) != 0)
-        TRY(bind_server(c, 1, "port_retired", err));
+    snprintf(address, sizeof address, "%s", c->config.listen);
+    size_t n = strlen(address);
+    if (n && address[n - 1] == '*' && last_address(c, 0, last) && strrchr(last, ':'))
+        snprintf(address + n - 1, sizeof address - (n - 1), "%s", strrchr(last, ':') + 1);
+    if (has_retired && strcmp(strrchr(address, ':') ? strrchr(address, ':') : "",
+                              strrchr(retired, ':') ? strrchr(retired, ':') : "-") == 0) {
+        int64_t left = (c->retired_until_ms - clock_wall_ms()) / 86400000 + 1;
+        TRY_FAIL(err, SOTTO_CONFIG,
+                 "listen %s is the retired CURVE key's port for %lld more days: give the new key "
+                 "another port, or set rotate_overlap_days to 0 to give the retired one up",
+                 c->config.listen, (long long)left);
+    }
+    TRY(bind_server(c, 0, address, err));
+    if (has_retired)
+        TRY(bind_server(c, 1, retired, err));
 out:
     return status;
 }
 
-static enum sotto_status open_task(void *ctx, const struct store_task *row) {
-    struct coordinator *c = ctx;
-    struct sotto_error why = SOTTO_ERROR_INIT;
-    if (row->state == STORE_TASK_STOPPED || row->state == STORE_TASK_FINISHED ||
-        c->task_count == DAEMON_TASKS_MAX)
-        return SOTTO_OK;
-    enum sotto_status status = task_open(c, row, &c->tasks[c->task_count], &why);
-    if (status != SOTTO_OK) {
-        LOG(LOG_ERROR, "task.broken", LS("task", row->name), LS("reason", why.message));
-        return status == SOTTO_NOMEM
-                   ? status
-                   : SOTTO_OK; /* the others go on; sottoctl task list shows it as not loaded */
-    }
-    struct task_host *t = c->tasks[c->task_count++];
-    if (row->state == STORE_TASK_PAUSED) {
-        struct round_event pause = {.kind = ROUND_EV_PAUSE, .now_ms = clock_mono_ms()};
-        status = task_event(t, &pause, NULL, &why);
-    }
-    return status;
-}
-
-/* Uploads, sums and keys whose round is not open any more: what an interrupted erasure left. */
-struct sweep {
+struct opening {
     struct coordinator *c;
-    const char *dir;
-    bool shred;
+    struct sotto_error *err;
 };
-static enum sotto_status sweep_one(void *ctx, const char *name) {
-    struct sweep *s = ctx;
-    struct wire_hash terms;
-    char hex[2 * WIRE_HASH + 1], path[IO_PATH_MAX];
-    struct store_round r;
-    if (strlen(name) < 2 * WIRE_HASH)
+/* One that cannot be opened is noted; the others go on. A task that has ended is opened only where
+ * a crash left its last round open. */
+static enum sotto_status open_task(void *ctx, const struct store_task *row) {
+    struct opening *o = ctx;
+    struct coordinator *c = o->c;
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    struct store_round open;
+    if ((row->state == STORE_TASK_STOPPED || row->state == STORE_TASK_FINISHED) &&
+        store_round_get(c->store, row->id, 0, &open, NULL) != SOTTO_OK)
         return SOTTO_OK;
-    memcpy(hex, name, 2 * WIRE_HASH);
-    hex[2 * WIRE_HASH] = '\0';
-    if (num_parse_hex(hex, terms.b, WIRE_HASH, NULL) != SOTTO_OK)
+    enum sotto_status status = task_load(c, row, &why);
+    if (status == SOTTO_OK)
         return SOTTO_OK;
-    if (store_round_by_terms(s->c->store, &terms, &r, NULL) == SOTTO_OK &&
-        (r.state == STORE_ROUND_OPEN || r.state == STORE_ROUND_ADVANCING))
-        return SOTTO_OK;
-    if (io_join(path, sizeof path, s->dir, name, NULL) != SOTTO_OK)
-        return SOTTO_OK;
-    LOG(LOG_INFO, "store.sweep", LS("path", path));
-    return s->shred                                 ? io_shred(path, NULL)
-           : io_remove_tree(path, NULL) == SOTTO_OK ? SOTTO_OK
-                                                    : io_remove(path, NULL);
-}
-
-static enum sotto_status sweep(struct coordinator *c, struct sotto_error *err) {
-    static const char *const names[] = {"uploads", "sums"};
-    enum sotto_status status = SOTTO_OK;
-    char dir[IO_PATH_MAX];
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        TRY(io_join(dir, sizeof dir, c->state_dir, names[i], err));
-        struct sweep s = {c, dir, false};
-        TRY(io_list(dir, sweep_one, &s, err));
-    }
-    struct sweep keys = {c, c->config.round_keys_dir, true};
-    TRY(io_list(c->config.round_keys_dir, sweep_one, &keys, err));
-out:
-    return status;
-}
-
-static enum sotto_status unused_blob(void *ctx, const char *name) {
-    struct sweep *s = ctx;
-    struct wire_hash hash;
-    char path[IO_PATH_MAX];
-    bool used = true;
-    char first[2 * WIRE_HASH + 1] = "";
-    size_t n = strlen(name);
-    if (n < 2 * WIRE_HASH)
-        return SOTTO_OK;
-    /* A delta is named base-target: it goes with its target. */
-    memcpy(first, n > 2 * WIRE_HASH ? name + n - 2 * WIRE_HASH : name, 2 * WIRE_HASH);
-    if (num_parse_hex(first, hash.b, WIRE_HASH, NULL) != SOTTO_OK ||
-        store_blob_used(s->c->store, &hash, &used, NULL) != SOTTO_OK || used ||
-        io_join(path, sizeof path, s->dir, name, NULL) != SOTTO_OK)
-        return SOTTO_OK;
-    return io_remove(path, NULL);
-}
-
-static enum sotto_status retain(struct coordinator *c, struct sotto_error *err) {
-    static const char *const names[] = {"blobs/packages", "blobs/masters", "blobs/states",
-                                        "blobs/deltas"};
-    enum sotto_status status;
-    char dir[IO_PATH_MAX];
-    int64_t now = clock_wall_ms();
-    struct store_keep keep = {
-        .versions = (uint32_t)c->config.keep_versions,
-        .events_before_ms = now - (int64_t)c->config.keep_events_days * DAY_MS,
-        .outcomes_before_ms = now - (int64_t)c->config.keep_outcomes_days * DAY_MS};
-    c->retain_after_ms = now + RETAIN_EVERY_MS;
-    for (uint32_t i = 0; i < c->task_count; i++)
-        if (c->tasks[i]->advancing)
-            return SOTTO_OK; /* a new version's files lie there before its row */
-    TRY(store_begin(c->store, err));
-    TRY(store_retain(c->store, &keep, err));
-    TRY(store_commit(c->store, err));
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        TRY(io_join(dir, sizeof dir, c->state_dir, names[i], err));
-        struct sweep s = {c, dir, false};
-        TRY(io_list(dir, unused_blob, &s, err));
-    }
-out:
-    return status;
+    if (status == SOTTO_NOMEM || store_failed(c->store))
+        return SOTTO_FAIL(o->err, status, "%s", why.message);
+    LOG(LOG_ERROR, "task.broken", LS("task", row->name), LS("reason", why.message));
+    task_broken(c, row->name, why.message);
+    status = store_begin(c->store, o->err);
+    return status == SOTTO_OK ? store_event_add(c->store, clock_wall_ms(), "task.broken", row->name,
+                                                0, why.message, o->err)
+                              : status;
 }
 
 static enum sotto_status open_all(struct coordinator *c, struct sotto_error *err) {
@@ -273,10 +187,10 @@ static enum sotto_status open_all(struct coordinator *c, struct sotto_error *err
         goto out;
     TRY(keys_paths(c->state_dir, c->keys_dir, sizeof c->keys_dir, err));
     TRY(make_folders(c, err));
-    TRY(round_keys_folder(c, err));
+    TRY(keep_round_keys_folder(c, err));
     TRY(store_open(c->state_dir, &c->store, err));
     TRY(keys_open(c, err));
-    TRY(sweep(c, err));
+    TRY(keep_sweep(c, err));
     c->backend = kern_backend_find("cpu");
     if (!c->backend)
         c->backend = kern_backend_find("ref");
@@ -288,7 +202,8 @@ static enum sotto_status open_all(struct coordinator *c, struct sotto_error *err
     if (!c->outbox || !c->gate || !c->results || !c->pool || c->wake_fd < 0)
         TRY_FAIL(err, SOTTO_NOMEM, "out of memory");
     TRY(open_transport(c, err));
-    TRY(store_task_each(c->store, open_task, c, err));
+    struct opening opening = {c, err};
+    TRY(store_task_each(c->store, open_task, &opening, err));
     TRY(store_commit(c->store, err));
     TRY(outbox_flush(c->outbox, err));
     TRY(control_listen(c, err));
@@ -326,11 +241,11 @@ enum sotto_status coordinator_open(const struct daemon_config *config, struct co
 void coordinator_close(struct coordinator *c) {
     if (!c)
         return;
-    pool_free(c->pool); /* finishes what runs: its results are dropped, the store knows what to do
-                           again */
-    void *item;
-    while (c->results && queue_pop(c->results, 0, &item) == SOTTO_OK)
-        work_drop(item);
+    /* What runs is finished or cancelled, its results are dropped: the store knows what to do
+     * again. */
+    atomic_store(&c->closing, true);
+    pool_free(c->pool);
+    work_close(c);
     for (uint32_t i = 0; i < c->task_count; i++)
         task_close(c->tasks[i]);
     for (uint32_t i = 0; i < c->server_count; i++)
@@ -340,10 +255,8 @@ void coordinator_close(struct coordinator *c) {
     outbox_free(c->outbox);
     store_close(c->store);
     if (c->control_fd >= 0) {
-        char path[IO_PATH_MAX];
         close(c->control_fd);
-        if (io_join(path, sizeof path, c->state_dir, "control.sock", NULL) == SOTTO_OK)
-            (void)io_remove(path, NULL);
+        (void)io_remove(c->control_path, NULL);
     }
     if (c->wake_fd >= 0)
         close(c->wake_fd);
@@ -386,6 +299,8 @@ static enum sotto_status tick(struct coordinator *c, struct sotto_error *err) {
     uint64_t now = clock_mono_ms();
     for (uint32_t i = 0; i < c->task_count; i++) {
         struct task_host *t = c->tasks[i];
+        if (t->advance_again_ms && t->advance_again_ms <= now)
+            TRY(work_advance(t, err));
         if (round_next_ms(t->engine) > now)
             continue;
         struct round_event e = {.kind = ROUND_EV_TICK, .now_ms = now};
@@ -409,12 +324,12 @@ enum sotto_status coordinator_run_once(struct coordinator *c, int timeout_ms,
     enum sotto_status status;
     uint64_t ready = 0, drained;
     int fds[2] = {c->wake_fd, c->control_fd};
-    status = transport_wait(c->servers, c->server_count, fds, 2, wait_ms(c, timeout_ms), &ready, err);
+    status =
+        transport_wait(c->servers, c->server_count, fds, 2, wait_ms(c, timeout_ms), &ready, err);
     if (status != SOTTO_OK && status != SOTTO_TIMEOUT)
         goto out;
     for (uint32_t i = 0; i < c->server_count; i++)
-        if (ready & (1ull << i))
-            TRY(receive(c, i, err));
+        TRY(receive(c, i, err)); /* ready or not: it is also how a dead ZAP handler is noticed */
     if (ready & (1ull << c->server_count)) {
         ssize_t got = read(c->wake_fd, &drained, sizeof drained);
         (void)got; /* only a wake-up: the queue holds the results */
@@ -427,8 +342,9 @@ enum sotto_status coordinator_run_once(struct coordinator *c, int timeout_ms,
         TRY(control_serve(c, err));
     TRY(store_commit(c->store, err));
     TRY(outbox_flush(c->outbox, err));
-    if (clock_wall_ms() >= c->retain_after_ms)
-        TRY(retain(c, err));
+    TRY(keep_retain(c, err));
 out:
+    if (status != SOTTO_OK && err && !err->message[0])
+        (void)SOTTO_FAIL(err, status, "the coordinator's turn failed");
     return status;
 }

@@ -3,6 +3,7 @@
 #define SOTTO_COORDINATOR_DAEMON_INT_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "sotto/coordinator.h"
 #include "store/store.h"
@@ -15,6 +16,7 @@
 
 struct coordinator;
 struct task_host;
+struct work;
 
 /* Where the answer to the message being handled goes. */
 struct reply_to {
@@ -50,7 +52,7 @@ struct group_host {
     bool ready;          /* sums are allocated */
     uint32_t pending;    /* jobs under way */
     uint32_t generation; /* of the sums: one higher each time they are rebuilt */
-    bool sum_due;        /* commit the sums once pending is 0 */
+    enum { GROUP_END_NONE, GROUP_END_SUM, GROUP_END_FAIL } end_due; /* once pending is 0 */
 };
 struct upload {
     uint64_t serial;
@@ -75,11 +77,22 @@ struct task_host {
     struct group_host *groups;
     uint32_t upload_count;
     struct upload *uploads;
+    uint32_t busy_count;                             /* members of the round */
+    bool *busy;                                      /* by member: a job is under way */
     uint32_t jobs;                                   /* of this round, under way */
     bool advancing;                                  /* the server step is with a worker */
+    uint64_t advance_again_ms;                       /* it is made again then; 0: not */
     struct round_event events[DAEMON_EVENTS_QUEUED]; /* FIFO between the engine and its host */
     uint32_t event_first, event_count;
-    char progress[48]; /* "distilling 120/200", for status */
+    /* Of the server step, written by its worker: "distill", 120 of 200. */
+    _Atomic(const char *) progress_what;
+    atomic_uint progress_done, progress_total;
+};
+
+/* A task that could not be loaded: the others go on. */
+struct task_broken {
+    char name[64];
+    char reason[192];
 };
 
 struct coordinator {
@@ -101,11 +114,18 @@ struct coordinator {
     const struct kern_backend *backend;
     uint32_t task_count;
     struct task_host *tasks[DAEMON_TASKS_MAX];
-    uint64_t next_tick_ms;
+    uint32_t broken_count;
+    struct task_broken broken[DAEMON_TASKS_MAX];
+    struct work *backlog_first, *backlog_last; /* jobs that the pool has no room for yet */
+    uint32_t running;                          /* jobs with the pool */
+    atomic_bool closing;
+    int64_t retired_until_ms; /* when the retired CURVE key is closed and shredded */
     int64_t retain_after_ms;
     int64_t started_ms;
     uint64_t checkins, enrolled, rejected;
-    uint64_t disk_used, disk_checked_ms;
+    char control_path[IO_PATH_MAX];
+    uint64_t disk_used, disk_free, disk_checked_ms; /* of the state folder */
+    uint64_t disk_promised;                         /* to reports since then */
 };
 
 /* ---- keys.c
@@ -113,9 +133,11 @@ struct coordinator {
  */
 /* Reads or makes the coordinator's keys below <state>/keys and the document. */
 enum sotto_status keys_open(struct coordinator *c, struct sotto_error *err);
-/* Makes new signing (next becomes current) and CURVE keys; they take effect at the next start. */
-enum sotto_status keys_rotate(const char *state_dir, bool signing, bool curve,
-                              struct sotto_error *err);
+/* Makes new signing (next becomes current) and CURVE keys; they take effect at the next start.
+ * certified: the current document, or NULL. STATE when a key would be lost that devices still need;
+ * force gives up a CURVE key that is still in its overlap. */
+enum sotto_status keys_rotate(const char *state_dir, const struct id_document *certified,
+                              bool signing, bool curve, bool force, struct sotto_error *err);
 /* The document that this coordinator would like certified: version one higher than the current. */
 enum sotto_status keys_document_wanted(struct coordinator *c, struct id_document *out,
                                        struct sotto_error *err);
@@ -125,6 +147,25 @@ enum sotto_status keys_document_import(struct coordinator *c, struct view bytes,
                                        struct sotto_error *err);
 enum sotto_status keys_paths(const char *state_dir, char *keys_dir, size_t cap,
                              struct sotto_error *err);
+
+/* Whether the authority's key lies or ever lay beside this coordinator. */
+bool keys_authority_beside(const struct coordinator *c);
+/* Shreds the retired CURVE key: its time is over. */
+void keys_drop_retired(struct coordinator *c);
+
+/* ---- keep.c: files that stay and files that go
+ * ------------------------------------------------------------------------- */
+/* Makes the folder of open rounds' keys; config.round_keys_dir becomes its path, the coordinator's
+ * own. DENIED when it is not ours alone. */
+enum sotto_status keep_round_keys_folder(struct coordinator *c, struct sotto_error *err);
+/* At start: what a crash left of erasures and writes. */
+enum sotto_status keep_sweep(struct coordinator *c, struct sotto_error *err);
+/* Once a minute: old versions, events, outcomes, files that nothing names, the retired key. */
+enum sotto_status keep_retain(struct coordinator *c, struct sotto_error *err);
+uint64_t keep_disk_used(struct coordinator *c); /* bytes of the state folder, some seconds old */
+/* Promises bytes of disk; false when they would leave less than the reserve of the disk or of
+ * disk_max. */
+bool keep_disk_take(struct coordinator *c, uint64_t bytes);
 
 /* ---- device.c, upload.c: messages
  * --------------------------------------------------------------------------------------- */
@@ -153,6 +194,11 @@ enum sotto_status outcome_of(struct coordinator *c, uint64_t serial, const struc
 enum sotto_status task_open(struct coordinator *c, const struct store_task *row,
                             struct task_host **out, struct sotto_error *err);
 void task_close(struct task_host *t);
+/* Opens a task and lets it run, paused or stopping as its row says. */
+enum sotto_status task_load(struct coordinator *c, const struct store_task *row,
+                            struct sotto_error *err);
+/* Notes that a task is not loaded and why; reason NULL: it is again. */
+void task_broken(struct coordinator *c, const char *name, const char *reason);
 enum sotto_status task_create(struct coordinator *c, const char *origin, struct view yaml,
                               struct sotto_error *err);
 struct task_host *task_find(struct coordinator *c, const char *name);
@@ -172,6 +218,9 @@ enum sotto_status round_resume(struct task_host *t, struct sotto_error *err);
 /* Gives the open round up: failed in the store, reports returned, key erased; the engine starts
  * behind it. */
 enum sotto_status round_abandon(struct task_host *t, const char *reason, struct sotto_error *err);
+/* Room for a round's groups and members: no sums yet. */
+enum sotto_status round_hosts(struct task_host *t, uint32_t groups, uint32_t members,
+                              struct sotto_error *err);
 void round_deinit(struct task_host *t); /* sums, uploads, keys */
 enum sotto_status round_key_path(const struct task_host *t, const struct wire_hash *terms,
                                  char *out, size_t cap, struct sotto_error *err);
@@ -191,7 +240,8 @@ enum sotto_status work_check(struct task_host *t, uint64_t serial, uint32_t grou
 enum sotto_status work_advance(struct task_host *t, struct sotto_error *err);
 /* Takes finished jobs and delivers their events. */
 enum sotto_status work_results(struct coordinator *c, struct sotto_error *err);
-void work_drop(void *job); /* a finished job whose result nobody takes any more */
+void work_drop(void *job);              /* a job whose result nobody takes any more */
+void work_close(struct coordinator *c); /* after the pool has ended */
 enum sotto_status blob_path(const struct coordinator *c, const char *kind,
                             const struct wire_hash *hash, char *out, size_t cap,
                             struct sotto_error *err);

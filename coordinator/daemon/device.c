@@ -1,12 +1,12 @@
 /* Messages from devices: enrolment, check-in, package requests, heartbeats, declines. */
 #include "daemon/daemon_int.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#define DAY_MS             INT64_C(86400000)
 #define SEEN_EVERY_MS      30000 /* a device's last-seen time is written at most so often */
 #define PACKAGE_CHUNKS_MAX CHUNK_CREDIT_MAX
 
@@ -18,7 +18,7 @@ static enum sotto_status answer_error(struct coordinator *c, const struct reply_
     e.which_body = sotto_Envelope_error_tag;
     e.body.error.status = (uint32_t)what;
     e.body.error.retry_ms = retry_ms;
-    snprintf(e.body.error.text, sizeof e.body.error.text, "%s", text);
+    WIRE_SET_TEXT(e.body.error.text, text);
     return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
 }
 
@@ -57,13 +57,20 @@ out:
     return status;
 }
 
+/* DENIED in *verdict: the device's keys are another's. */
 static enum sotto_status enroll_store(struct coordinator *c, const struct id_cert *cert,
-                                      const char *version, struct sotto_error *err) {
+                                      const char *version, enum sotto_status *verdict,
+                                      struct sotto_error *why, struct sotto_error *err) {
     enum sotto_status status;
     int64_t now = clock_wall_ms();
+    bool known = false;
     char text[96];
     TRY(store_begin(c->store, err));
-    TRY(store_device_add(c->store, cert, version, now, err));
+    TRY(store_curve_known(c->store, cert->device_curve, &known, err));
+    *verdict = known ? SOTTO_FAIL(why, SOTTO_DENIED, "the device's CURVE key is in use already")
+                     : store_device_add(c->store, cert, version, now, why);
+    if (*verdict != SOTTO_OK)
+        return *verdict == SOTTO_DENIED ? SOTTO_OK : SOTTO_FAIL(err, *verdict, "%s", why->message);
     snprintf(text, sizeof text, "device %llu enrolled", (unsigned long long)cert->ticket.serial);
     TRY(store_event_add(c->store, now, "device.enroll", "", 0, text, err));
     TRY(transport_gate_allow(c->gate, cert->device_curve, TRANSPORT_DEVICE, cert->ticket.serial,
@@ -93,16 +100,18 @@ static enum sotto_status on_enroll(struct coordinator *c, const struct reply_to 
                                                c->authority_key, &cert, &why);
     if (verdict == SOTTO_OK)
         verdict = enroll_check(c, m, &cert, &known, &why);
+    if (store_failed(c->store))
+        return SOTTO_FAIL(err, SOTTO_IO, "the store cannot be read: %s", why.message);
     if (verdict == SOTTO_OK && c->document_bytes.len == 0)
         verdict = SOTTO_FAIL(&why, SOTTO_STATE, "this coordinator has no certified document yet");
     if (verdict == SOTTO_OK && !known) {
-        enum sotto_status status = enroll_store(c, &cert, in->version, err);
+        enum sotto_status status = enroll_store(c, &cert, in->version, &verdict, &why, err);
         if (status != SOTTO_OK)
             return status;
     }
     reply->status = (uint32_t)verdict;
     reply->serial = verdict == SOTTO_OK ? cert.ticket.serial : 0;
-    snprintf(reply->reason, sizeof reply->reason, "%.159s", verdict == SOTTO_OK ? "" : why.message);
+    WIRE_SET_TEXT(reply->reason, verdict == SOTTO_OK ? "" : why.message);
     if (verdict != SOTTO_OK) {
         c->rejected++;
         LOG(LOG_WARN, "device.enroll_refused", LU("serial", m->serial), LS("reason", why.message));
@@ -117,25 +126,35 @@ static enum sotto_status on_enroll(struct coordinator *c, const struct reply_to 
 
 enum sotto_status outcome_of(struct coordinator *c, uint64_t serial, const struct wire_hash *terms,
                              bool held, sotto_Outcome *out, struct sotto_error *err) {
-    enum sotto_status status = store_outcome_get(c->store, serial, terms, out, NULL);
-    if (status == SOTTO_OK)
-        return SOTTO_OK;
-    struct task_host *t = task_by_terms(c, terms);
-    if (t) {
-        const struct round_member *m = round_member_find(t->engine, serial);
-        if (m &&
-            (m->state == ROUND_STORED || m->state == ROUND_CHECKED || m->state == ROUND_REJECTED)) {
-            *out = sotto_Outcome_OUTCOME_OPEN;
-            return SOTTO_OK;
-        }
-        if (m && (m->state == ROUND_INVITED || m->state == ROUND_PLANNED)) {
-            *out = sotto_Outcome_OUTCOME_OPEN;
-            return SOTTO_OK;
-        }
-    }
+    struct store_round round;
+    enum sotto_status status = store_outcome_get(c->store, serial, terms, out, err);
+    if (status != SOTTO_NOT_FOUND)
+        return status;
     /* A report that was acknowledged but is known no longer was summed long ago; one that never
      * arrived was not. */
     *out = held ? sotto_Outcome_OUTCOME_RETURNED : sotto_Outcome_OUTCOME_KEPT;
+    status = store_round_by_terms(c->store, terms, &round, err);
+    if (status == SOTTO_NOT_FOUND)
+        return SOTTO_OK; /* nor will it ever be known: the answer needs no record */
+    if (status != SOTTO_OK)
+        return status;
+    if (round.state == STORE_ROUND_OPEN || round.state == STORE_ROUND_ADVANCING) {
+        struct task_host *t = task_by_terms(c, terms);
+        if (!t) { /* its task is not loaded: it goes on when it is */
+            *out = sotto_Outcome_OUTCOME_OPEN;
+            return SOTTO_OK;
+        }
+        const struct round_member *m = round_member_find(t->engine, serial);
+        if (!m)
+            return SOTTO_OK;
+        if (m->state != ROUND_DECLINED && m->state != ROUND_DROPPED) {
+            *out = sotto_Outcome_OUTCOME_OPEN;
+            return SOTTO_OK;
+        }
+    } else if (round.closed_ms < clock_wall_ms() - (int64_t)c->config.keep_outcomes_days * DAY_MS) {
+        *out = sotto_Outcome_OUTCOME_KEPT; /* too long ago to say */
+        return SOTTO_OK;
+    }
     status = store_begin(c->store, err);
     if (status == SOTTO_OK)
         status = store_outcome_set(c->store, serial, terms, *out, clock_wall_ms(), err);
@@ -180,7 +199,8 @@ static enum sotto_status ask_tasks(struct coordinator *c, struct reply_to *to,
         memcpy(held.b, in->terms_held.bytes, WIRE_HASH);
     for (uint32_t pass = 0; pass < 2; pass++) /* the task whose terms the device holds goes first */
         for (uint32_t i = 0; i < c->task_count && !to->planned; i++) {
-            struct task_host *t = c->tasks[i];
+            /* The others in turn: a busy task must not have all devices. */
+            struct task_host *t = c->tasks[(i + c->checkins) % c->task_count];
             bool holds = t->round_live && wire_hash_equal(&held, &t->round.terms_hash);
             if (holds != (pass == 0))
                 continue;
@@ -229,7 +249,7 @@ static enum sotto_status on_check_in(struct coordinator *c, struct reply_to *to,
     } else if (reply->come_back_ms == 0) {
         reply->come_back_ms = 5000;
         if (!reply->reason[0])
-            snprintf(reply->reason, sizeof reply->reason, "no task is running");
+            WIRE_SET_TEXT(reply->reason, "no task is running");
     }
     reply->document_follows =
         c->document_bytes.len > 0 && c->document.version > in->document_version;
@@ -274,69 +294,92 @@ static bool delta_file(struct coordinator *c, const struct wire_hash *base,
         io_read_file(target_path, PACKAGE_BYTES_MAX, &target, NULL) == SOTTO_OK &&
         package_delta_encode(buf_view(&old), buf_view(&target), &delta, NULL) == SOTTO_OK) {
         good = delta.len < target.len;
-        if (io_write_file(path, delta.data, good ? delta.len : 0, 0600, false, NULL) != SOTTO_OK)
-            good = false;
     }
+    /* Kept too when it does not pay or cannot be made: it is not tried again. */
+    if (io_write_file(path, delta.data, good ? delta.len : 0, 0600, false, NULL) != SOTTO_OK)
+        good = false;
     buf_deinit(&old);
     buf_deinit(&target);
     buf_deinit(&delta);
     return good;
 }
 
+/* Sends one chunk past the outbox: it changes nothing, so it waits for no commit, and a megabyte a
+ * request is not piled up in memory. BUSY when the peer's queue is full. */
 static enum sotto_status send_chunk(struct coordinator *c, const struct reply_to *to, int fd,
                                     sotto_Envelope *e, uint32_t index, uint8_t *chunk,
-                                    struct sotto_error *err) {
+                                    struct buf *control) {
     sotto_PackageChunk *m = &e->body.package_chunk;
     uint32_t size = chunk_size(m->bytes, index);
     m->index = index;
-    ssize_t got = pread(fd, chunk, size, (off_t)index * CHUNK_BYTES);
-    if (got != (ssize_t)size)
-        return SOTTO_FAIL(err, SOTTO_IO, "a package file is shorter than it was");
+    if (pread(fd, chunk, size, (off_t)index * CHUNK_BYTES) != (ssize_t)size)
+        return SOTTO_IO;
+    enum sotto_status status = wire_encode(e, control, NULL);
+    if (status == SOTTO_OK)
+        status = transport_server_send(to->server, to->peer, buf_view(control),
+                                       view_of(chunk, size), NULL);
+    if (status != SOTTO_OK)
+        return status;
     for (uint32_t i = 0; i < c->task_count; i++)
         if (memcmp(c->tasks[i]->version.package_hash.b, m->hash.bytes, WIRE_HASH) == 0)
             c->tasks[i]->round.bytes_down += size;
-    return outbox_send(c->outbox, to, e, view_of(chunk, size), err);
+    return SOTTO_OK;
+}
+
+/* Opens the package's file, or the delta's when one was asked for and pays. */
+static int open_package(struct coordinator *c, const sotto_GetPackage *in,
+                        const struct wire_hash *hash, sotto_PackageChunk *m) {
+    char path[IO_PATH_MAX];
+    struct wire_hash base;
+    if (in->base.size == WIRE_HASH) {
+        WIRE_GET_HASH(in->base, &base);
+        m->delta = delta_file(c, &base, hash, path, sizeof path);
+    }
+    if (!m->delta && blob_path(c, "packages", hash, path, sizeof path, NULL) != SOTTO_OK)
+        return -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+    m->bytes = (uint64_t)(size < 0 ? 0 : size);
+    m->chunks = chunk_count(m->bytes);
+    WIRE_SET_HASH(m->hash, hash);
+    return fd;
 }
 
 enum sotto_status package_request(struct coordinator *c, const struct reply_to *to,
                                   const sotto_GetPackage *in, struct sotto_error *err) {
-    enum sotto_status status = SOTTO_OK;
-    char path[IO_PATH_MAX];
-    struct wire_hash hash, base;
+    struct wire_hash hash;
+    struct buf control;
     sotto_Envelope e = sotto_Envelope_init_zero;
     bool used = false;
     WIRE_GET_HASH(in->hash, &hash);
-    status = store_blob_used(c->store, &hash, &used, err);
+    enum sotto_status status = store_blob_used(c->store, &hash, &used, err);
     if (status != SOTTO_OK)
         return status;
-    if (!used || blob_path(c, "packages", &hash, path, sizeof path, NULL) != SOTTO_OK ||
-        !io_exists(path))
+    if (!used)
         return answer_error(c, to, SOTTO_NOT_FOUND, 1000,
                             "this package is not served any more; check in again", err);
     e.version = WIRE_VERSION;
     e.which_body = sotto_Envelope_package_chunk_tag;
     sotto_PackageChunk *m = &e.body.package_chunk;
-    if (in->base.size == WIRE_HASH) {
-        char delta[IO_PATH_MAX];
-        WIRE_GET_HASH(in->base, &base);
-        m->delta = delta_file(c, &base, &hash, delta, sizeof delta);
-        if (m->delta)
-            memcpy(path, delta, sizeof path);
-    }
+    buf_init(&control, WIRE_CONTROL_MAX);
     uint8_t *chunk = mem_alloc(CHUNK_BYTES);
-    int fd = chunk ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd < 0)
-        TRY_FAIL(err, SOTTO_IO, "%s: cannot be read", path);
-    off_t size = lseek(fd, 0, SEEK_END);
-    m->bytes = (uint64_t)(size < 0 ? 0 : size);
-    m->chunks = chunk_count(m->bytes);
-    WIRE_SET_HASH(m->hash, &hash);
+    int fd = chunk ? open_package(c, in, &hash, m) : -1;
+    enum sotto_status sent = fd < 0 ? SOTTO_IO : SOTTO_OK;
     uint64_t count = num_min_u64(in->count, PACKAGE_CHUNKS_MAX);
-    for (uint64_t i = in->index; i < (uint64_t)in->index + count && i < m->chunks; i++)
-        TRY(send_chunk(c, to, fd, &e, (uint32_t)i, chunk, err));
-out:
+    for (uint64_t i = in->index; i < (uint64_t)in->index + count && i < m->chunks; i++) {
+        sent = sent == SOTTO_OK ? send_chunk(c, to, fd, &e, (uint32_t)i, chunk, &control) : sent;
+        if (sent != SOTTO_OK)
+            break; /* BUSY, UNREACHABLE: lost chunks are asked for again */
+    }
+    if (sent == SOTTO_IO) {
+        char hex[2 * WIRE_HASH + 1];
+        LOG(LOG_ERROR, "package.unreadable", LS("hash", num_format_hex(hex, hash.b, WIRE_HASH)));
+        status = answer_error(c, to, SOTTO_BUSY, 10000, "the package cannot be read now; try later",
+                              err);
+    }
     if (fd >= 0)
         close(fd);
+    buf_deinit(&control);
     mem_free(chunk);
     return status;
 }
@@ -363,8 +406,7 @@ static enum sotto_status on_heartbeat(struct coordinator *c, struct reply_to *to
     e.which_body = sotto_Envelope_heartbeat_reply_tag;
     WIRE_SET_HASH(e.body.heartbeat_reply.terms_hash, &terms);
     e.body.heartbeat_reply.abort = a.kind == ROUND_DO_ABORT;
-    snprintf(e.body.heartbeat_reply.reason, sizeof e.body.heartbeat_reply.reason,
-             "the round has ended");
+    WIRE_SET_TEXT(e.body.heartbeat_reply.reason, "the round has ended");
     return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
 }
 
@@ -375,11 +417,13 @@ static enum sotto_status on_decline(struct coordinator *c, struct reply_to *to,
     WIRE_GET_HASH(in->terms_hash, &terms);
     struct task_host *t = task_by_terms(c, &terms);
     uint64_t pace = 5000;
-    LOG(LOG_INFO, "device.decline", LU("serial", to->serial), LS("rule", in->rule),
+    LOG(LOG_DEBUG, "device.decline", LU("serial", to->serial), LS("rule", in->rule),
         LS("detail", in->detail));
-    if (t) {
-        char text[240];
+    if (t)
         pace = t->settings.pace_ms;
+    const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
+    if (m && (m->state == ROUND_INVITED || m->state == ROUND_PLANNED)) { /* once a round */
+        char text[240];
         struct round_event e = {.kind = ROUND_EV_DECLINE,
                                 .now_ms = clock_mono_ms(),
                                 .serial = to->serial,

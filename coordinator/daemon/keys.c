@@ -5,6 +5,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define DAY_MS      INT64_C(86400000)
+#define RETIRED_KEY "curve-retired.key"
+
 enum sotto_status keys_paths(const char *state_dir, char *keys_dir, size_t cap,
                              struct sotto_error *err) {
     return io_join(keys_dir, cap, state_dir, "keys", err);
@@ -69,6 +72,35 @@ static enum sotto_status read_document(struct coordinator *c, struct sotto_error
     return id_document_read(buf_view(&c->document_bytes), c->authority_key, &c->document, err);
 }
 
+bool keys_authority_beside(const struct coordinator *c) {
+    return have(c->keys_dir, "authority-beside");
+}
+
+void keys_drop_retired(struct coordinator *c) {
+    char path[IO_PATH_MAX];
+    id_wipe(&c->curve[1], sizeof c->curve[1]);
+    c->retired_until_ms = 0;
+    if (io_join(path, sizeof path, c->keys_dir, RETIRED_KEY, NULL) == SOTTO_OK &&
+        io_shred(path, NULL) == SOTTO_OK)
+        LOG(LOG_INFO, "keys.retired_gone", LS("path", path));
+}
+
+/* The age of its file says when a retired key's time is over. */
+static enum sotto_status open_retired(struct coordinator *c, struct sotto_error *err) {
+    char path[IO_PATH_MAX];
+    struct stat st;
+    enum sotto_status status = io_join(path, sizeof path, c->keys_dir, RETIRED_KEY, err);
+    if (status != SOTTO_OK || stat(path, &st) != 0)
+        return status;
+    c->retired_until_ms =
+        (int64_t)st.st_mtime * 1000 + (int64_t)c->config.rotate_overlap_days * DAY_MS;
+    if (c->retired_until_ms <= clock_wall_ms()) {
+        keys_drop_retired(c);
+        return SOTTO_OK;
+    }
+    return read_exact(c->keys_dir, RETIRED_KEY, &c->curve[1], sizeof c->curve[1], err);
+}
+
 enum sotto_status keys_open(struct coordinator *c, struct sotto_error *err) {
     enum sotto_status status;
     TRY(io_mkdir_p(c->keys_dir, 0700, err));
@@ -79,37 +111,70 @@ enum sotto_status keys_open(struct coordinator *c, struct sotto_error *err) {
     TRY(read_or_make_curve(c->keys_dir, "curve.key", &c->curve[0], err));
     TRY(read_or_make_signing(c->keys_dir, "signing.key", &c->signing, err));
     TRY(read_or_make_signing(c->keys_dir, "signing-next.key", &c->signing_next, err));
-    if (have(c->keys_dir, "curve-retired.key"))
-        TRY(read_exact(c->keys_dir, "curve-retired.key", &c->curve[1], sizeof c->curve[1], err));
+    TRY(open_retired(c, err));
     TRY(read_document(c, err));
 out:
     return status;
 }
 
-enum sotto_status keys_rotate(const char *state_dir, bool signing, bool curve,
-                              struct sotto_error *err) {
+/* A key that no certified document names yet would be thrown away by a second rotation, and with it
+ * what devices learn next. */
+static enum sotto_status rotate_signing(const char *dir, const struct id_document *certified,
+                                        struct sotto_error *err) {
     enum sotto_status status;
-    char dir[IO_PATH_MAX];
-    struct id_keys next, fresh;
-    struct id_curve current, new_curve;
-    TRY(keys_paths(state_dir, dir, sizeof dir, err));
-    if (signing) {
-        TRY(read_exact(dir, "signing-next.key", &next, sizeof next, err));
-        id_keys_generate(&fresh);
-        TRY(write_key(dir, "signing.key", &next, sizeof next, err));
-        TRY(write_key(dir, "signing-next.key", &fresh, sizeof fresh, err));
-    }
-    if (curve) {
-        TRY(read_exact(dir, "curve.key", &current, sizeof current, err));
-        id_curve_generate(&new_curve);
-        TRY(write_key(dir, "curve-retired.key", &current, sizeof current, err));
-        TRY(write_key(dir, "curve.key", &new_curve, sizeof new_curve, err));
-    }
+    struct id_keys current, next, fresh;
+    TRY(read_exact(dir, "signing.key", &current, sizeof current, err));
+    TRY(read_exact(dir, "signing-next.key", &next, sizeof next, err));
+    if (!certified || memcmp(certified->signing_key, current.public_key, ID_KEY) != 0 ||
+        memcmp(certified->signing_key_next, next.public_key, ID_KEY) != 0)
+        TRY_FAIL(err, SOTTO_STATE,
+                 "the certified document does not name the present signing keys yet: restart the "
+                 "coordinator after a rotation, then document request, authority certify, document "
+                 "import");
+    id_keys_generate(&fresh);
+    TRY(write_key(dir, "signing.key", &next, sizeof next, err));
+    TRY(write_key(dir, "signing-next.key", &fresh, sizeof fresh, err));
 out:
+    id_wipe(&current, sizeof current);
     id_wipe(&next, sizeof next);
     id_wipe(&fresh, sizeof fresh);
+    return status;
+}
+
+static enum sotto_status rotate_curve(const char *dir, bool force, struct sotto_error *err) {
+    enum sotto_status status;
+    struct id_curve current, fresh;
+    if (have(dir, RETIRED_KEY) && !force)
+        return SOTTO_FAIL(
+            err, SOTTO_STATE,
+            "an earlier CURVE key is still bound for devices that know no other; wait "
+            "for rotate_overlap_days, or --force to give it up");
+    TRY(read_exact(dir, "curve.key", &current, sizeof current, err));
+    id_curve_generate(&fresh);
+    TRY(write_key(dir, RETIRED_KEY, &current, sizeof current, err));
+    TRY(write_key(dir, "curve.key", &fresh, sizeof fresh, err));
+out:
     id_wipe(&current, sizeof current);
-    id_wipe(&new_curve, sizeof new_curve);
+    id_wipe(&fresh, sizeof fresh);
+    return status;
+}
+
+enum sotto_status keys_rotate(const char *state_dir, const struct id_document *certified,
+                              bool signing, bool curve, bool force, struct sotto_error *err) {
+    enum sotto_status status;
+    char dir[IO_PATH_MAX];
+    TRY(keys_paths(state_dir, dir, sizeof dir, err));
+    if (!have(dir, "curve.key") || !have(dir, "signing-next.key"))
+        TRY_FAIL(err, SOTTO_STATE,
+                 "%s: has no keys to rotate; start the coordinator once first, it makes them",
+                 state_dir);
+    if (curve && !force && have(dir, RETIRED_KEY)) /* before the other keys are touched */
+        TRY(rotate_curve(dir, force, err));
+    if (signing)
+        TRY(rotate_signing(dir, certified, err));
+    if (curve)
+        TRY(rotate_curve(dir, force, err));
+out:
     return status;
 }
 
@@ -127,21 +192,54 @@ static enum sotto_status add_endpoint(struct id_document *d, const char *address
     return SOTTO_OK;
 }
 
+/* Devices know the retired key at the addresses that the certified document gives it. */
+static enum sotto_status add_retired(struct coordinator *c, struct id_document *d,
+                                     struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    bool named = false;
+    for (uint32_t i = 0; i < c->document.endpoint_count; i++) {
+        const struct id_endpoint *e = &c->document.endpoints[i];
+        if (memcmp(e->curve_key, c->curve[1].public_key, ID_KEY) != 0)
+            continue;
+        TRY(add_endpoint(d, e->address, e->curve_key, err));
+        named = true;
+    }
+    if (!named)
+        TRY(add_endpoint(d, transport_server_address(c->servers[1]), c->curve[1].public_key, err));
+out:
+    return status;
+}
+
+/* One higher than the certified one; after a restore far higher, past any that the backup missed.
+ */
+static enum sotto_status wanted_version(struct coordinator *c, uint64_t *out,
+                                        struct sotto_error *err) {
+    struct buf b;
+    uint64_t floor = 0;
+    buf_init(&b, sizeof floor);
+    enum sotto_status status = store_meta_get(c->store, STORE_DOCUMENT_FLOOR, &b, err);
+    if (status == SOTTO_OK && b.len == sizeof floor)
+        memcpy(&floor, b.data, sizeof floor);
+    buf_deinit(&b);
+    *out = num_max_u64(c->document.version + 1, floor);
+    return status == SOTTO_NOT_FOUND ? SOTTO_OK : status;
+}
+
 enum sotto_status keys_document_wanted(struct coordinator *c, struct id_document *d,
                                        struct sotto_error *err) {
     enum sotto_status status;
     memset(d, 0, sizeof *d);
-    d->version = c->document.version + 1;
     memcpy(d->authority_key, c->authority_key, ID_KEY);
-    d->authority_beside = have(c->keys_dir, "authority-beside");
+    d->authority_beside = keys_authority_beside(c);
     memcpy(d->signing_key, c->signing.public_key, ID_KEY);
     memcpy(d->signing_key_next, c->signing_next.public_key, ID_KEY);
+    TRY(wanted_version(c, &d->version, err));
     for (uint32_t i = 0; i < c->config.advertise.count; i++)
         TRY(add_endpoint(d, c->config.advertise.v[i], c->curve[0].public_key, err));
-    for (uint32_t i = 0; i < c->server_count; i++)
-        if (i > 0 || c->config.advertise.count == 0)
-            TRY(add_endpoint(d, transport_server_address(c->servers[i]), c->curve[i].public_key,
-                             err));
+    if (c->config.advertise.count == 0)
+        TRY(add_endpoint(d, transport_server_address(c->servers[0]), c->curve[0].public_key, err));
+    if (c->server_count > 1)
+        TRY(add_retired(c, d, err));
     TRY(store_revoked(c->store, &d->revoked, &d->revoked_count, err));
 out:
     if (status != SOTTO_OK)
@@ -175,6 +273,11 @@ enum sotto_status keys_document_import(struct coordinator *c, struct view bytes,
     memset(&d, 0, sizeof d);
     enum sotto_status status;
     TRY(id_document_read(bytes, c->authority_key, &d, err));
+    if (bytes.n > TRANSPORT_PAYLOAD_MAX)
+        TRY_FAIL(err, SOTTO_LIMIT,
+                 "a document of %zu bytes cannot be sent to devices, at most %u can: too many "
+                 "revoked serials",
+                 bytes.n, TRANSPORT_PAYLOAD_MAX);
     if (d.version <= c->document.version)
         TRY_FAIL(err, SOTTO_EXISTS, "document version %llu is not higher than the current %llu",
                  (unsigned long long)d.version, (unsigned long long)c->document.version);

@@ -1,5 +1,4 @@
 /* sotto-coordinator: the daemon's program. */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,17 +6,20 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "sotto/config.h"
 #include "sotto/coordinator/daemon.h"
 
-static volatile sig_atomic_t stop_asked;
+static volatile sig_atomic_t stop_asked, reload_asked;
 
 static void on_signal(int number) {
-    (void)number;
-    stop_asked = 1;
+    if (number == SIGHUP)
+        reload_asked = 1;
+    else
+        stop_asked = 1;
 }
 
 /* systemd's readiness protocol: one datagram to $NOTIFY_SOCKET (sd_notify(3)); nothing when it is
@@ -38,42 +40,93 @@ static void notify(const char *text) {
     close(fd);
 }
 
-static int run(struct cli *cli) {
-    struct daemon_config settings;
-    struct config *config = NULL;
-    struct coordinator *c = NULL;
-    struct sotto_error err = SOTTO_ERROR_INIT;
-    struct rlimit core = {0, 0};
-    struct sigaction action = {.sa_handler = on_signal};
+static enum sotto_status load(struct cli *cli, struct daemon_config *settings,
+                              struct config **config, struct sotto_error *err) {
     const char *const *sets = NULL;
-    size_t set_count = cli_flag_all(cli, "set", &sets);
+    size_t set_count = cli_flag_all(cli, "set", &sets), n = 0;
     const char *all[72];
     char state[IO_PATH_MAX + 8];
-    size_t n = 0;
-    memset(&settings, 0, sizeof settings);
+    memset(settings, 0, sizeof *settings);
     for (size_t i = 0; i < set_count && n < 64; i++)
         all[n++] = sets[i];
     if (cli_flag(cli, "state")) {
         snprintf(state, sizeof state, "state=%s", cli_flag(cli, "state"));
         all[n++] = state;
     }
-    enum sotto_status status;
-    TRY(config_load(daemon_options, &settings, cli_flag(cli, "config"), all, n, &config, &err));
-    log_setup((enum log_level)settings.log_level, (enum log_format)settings.log_format);
+    return config_load(daemon_options, settings, cli_flag(cli, "config"), all, n, config, err);
+}
+
+/* Flags go before the file, as everywhere. */
+static void setup_log(struct cli *cli, const struct daemon_config *settings) {
+    enum log_level level = (enum log_level)settings->log_level;
+    enum log_format format = (enum log_format)settings->log_format;
+    const char *text = cli_flag(cli, "log-format");
+    if (cli_flag(cli, "log-level"))
+        (void)log_level_parse(cli_flag(cli, "log-level"), &level);
+    if (text)
+        format = strcmp(text, "json") == 0 ? LOG_JSON : LOG_TEXT;
+    log_setup(level, format);
+}
+
+/* SIGHUP: the rows that may change while it runs, or none at all when the file is wrong. */
+static void reload(struct cli *cli) {
+    struct daemon_config settings;
+    struct config *config = NULL;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    reload_asked = 0;
+    if (load(cli, &settings, &config, &err) != SOTTO_OK) {
+        LOG(LOG_ERROR, "config.reload", LS("result", "refused, nothing has changed"),
+            LS("reason", err.message));
+        return;
+    }
+    setup_log(cli, &settings);
+    LOG(LOG_INFO, "config.reload", LS("result", "log.level taken; the rest needs a restart"));
+    config_free(config);
+}
+
+static void say_address(struct cli *cli, const struct coordinator *c) {
+    if (cli_json(cli))
+        printf("{\"event\":\"listening\",\"address\":\"%s\"}\n", coordinator_address(c));
+    else
+        printf("listening on %s\n", coordinator_address(c));
+    fflush(stdout);
+}
+
+static void setup_process(void) {
+    struct rlimit core = {0, 0};
+    struct sigaction action = {.sa_handler = on_signal};
+    umask(077);
     prctl(PR_SET_DUMPABLE, 0); /* keys stay out of core dumps */
     setrlimit(RLIMIT_CORE, &core);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ,
+           SIG_IGN); /* a write past the file size limit fails, and is answered as a full disk */
+}
+
+static int run(struct cli *cli) {
+    struct daemon_config settings;
+    struct config *config = NULL;
+    struct coordinator *c = NULL;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    enum sotto_status status;
+    TRY(load(cli, &settings, &config, &err));
+    setup_log(cli, &settings);
+    setup_process();
     TRY(coordinator_open(&settings, &c, &err));
-    printf("listening on %s\n", coordinator_address(c));
-    fflush(stdout);
+    say_address(cli, c);
     notify("READY=1");
     while (!stop_asked && status == SOTTO_OK) {
         status = coordinator_run_once(c, 1000, &err);
         notify("WATCHDOG=1");
+        if (reload_asked)
+            reload(cli);
     }
     notify("STOPPING=1");
+    if (status == SOTTO_OK)
+        LOG(LOG_INFO, "coordinator.stop", LS("reason", "told to"));
 out:
     coordinator_close(c);
     config_free(config);

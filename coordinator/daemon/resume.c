@@ -2,7 +2,6 @@
  * reason. */
 #include "daemon/daemon_int.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +21,11 @@ static enum sotto_status close_open_round(struct task_host *t, const char *reaso
     t->round.state = STORE_ROUND_FAILED;
     t->round.closed_ms = clock_wall_ms();
     snprintf(t->round.reason, sizeof t->round.reason, "%s", reason);
+    if (t->round.kind == ROUND_TRAIN) /* as a round that fails: those to make include it */
+        t->row.train_rounds_done++;
+    t->row.next_round = t->round.round + 1;
     TRY(store_round_close(c->store, &t->round, err));
+    TRY(store_task_progress(c->store, t->row.id, t->row.next_round, t->row.train_rounds_done, err));
     TRY(store_upload_clear(c->store, &t->round.terms_hash, err));
     TRY(task_event_log(t, "round.fail", t->round.round, reason, err));
     TRY(round_key_path(t, &t->round.terms_hash, path, sizeof path, err));
@@ -34,6 +37,8 @@ static enum sotto_status close_open_round(struct task_host *t, const char *reaso
         if (io_exists(path))
             TRY(outbox_remove(c->outbox, path, false, err));
     }
+    id_wipe(t->keys.secret_key, sizeof t->keys.secret_key);
+    t->round_live = false;
 out:
     mem_free(members);
     return status;
@@ -48,8 +53,12 @@ enum sotto_status round_abandon(struct task_host *t, const char *reason, struct 
                           t->round.round);
     TRY(close_open_round(t, reason, err));
     round_deinit(t);
-    t->row.next_round = t->round.round + 1;
     TRY(task_make_engine(t, err));
+    TRY(task_devices(t, err));
+    if (t->row.state == STORE_TASK_PAUSED) {
+        struct round_event pause = {.kind = ROUND_EV_PAUSE, .now_ms = clock_mono_ms()};
+        TRY(task_event(t, &pause, NULL, err));
+    }
 out:
     return status;
 }
@@ -126,6 +135,44 @@ out:
     return status;
 }
 
+/* What a crash between a group's commit and the removal of its sealed files has left. */
+static enum sotto_status erase_report(struct task_host *t, uint64_t serial,
+                                      struct sotto_error *err) {
+    enum sotto_status status;
+    char path[IO_PATH_MAX];
+    for (int part = 0; part < 2; part++) {
+        TRY(upload_path(t->c, &t->round.terms_hash, serial, part != 0, path, sizeof path, err));
+        if (io_exists(path))
+            TRY(outbox_remove(t->c->outbox, path, false, err));
+    }
+    status = SOTTO_OK;
+out:
+    return status;
+}
+
+/* Sums that were committed; false when a file is gone or damaged, with the reason. */
+static enum sotto_status restore_sums(struct task_host *t, const struct resume *r, bool *good,
+                                      struct sotto_error *err) {
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    char reason[160];
+    *good = true;
+    enum sotto_status status = round_hosts(t, r->group_count, r->member_count, err);
+    for (uint32_t i = 0; status == SOTTO_OK && i < r->group_count; i++) {
+        if (r->groups[i].state != ROUND_GROUP_SUMMED)
+            continue;
+        enum sotto_status loaded = load_sums(t, i, &why);
+        if (loaded == SOTTO_NOMEM)
+            return SOTTO_FAIL(err, loaded, "%s", why.message);
+        if (loaded == SOTTO_OK)
+            continue;
+        *good = false;
+        snprintf(reason, sizeof reason, "the sums of group %u are lost: %.120s", i, why.message);
+        LOG(LOG_ERROR, "round.sums_lost", LS("task", t->row.name), LS("reason", why.message));
+        return close_open_round(t, reason, err);
+    }
+    return status;
+}
+
 static enum sotto_status restore(struct task_host *t, struct resume *r, struct sotto_error *err) {
     enum sotto_status status;
     struct round_saved saved = {.round = t->round.round,
@@ -136,21 +183,16 @@ static enum sotto_status restore(struct task_host *t, struct resume *r, struct s
                                 .group_count = r->group_count,
                                 .members = r->members,
                                 .groups = r->groups};
-    t->groups = mem_array(r->group_count, sizeof *t->groups);
-    if (!t->groups)
-        TRY_FAIL(err, SOTTO_NOMEM, "round: out of memory");
-    for (uint32_t i = 0; i < r->group_count; i++)
-        pthread_mutex_init(&t->groups[i].lock, NULL);
-    t->group_count = r->group_count;
-    for (uint32_t i = 0; i < r->group_count; i++)
-        if (r->groups[i].state == ROUND_GROUP_SUMMED)
-            TRY(load_sums(t, i, err));
     TRY(round_restore(t->engine, &saved, err));
     t->round_live = true;
-    for (uint32_t i = 0; i < r->member_count; i++)
-        if ((r->members[i].state == ROUND_STORED || r->members[i].state == ROUND_CHECKED) &&
-            r->groups[r->members[i].group].state == ROUND_GROUP_RUNNING)
-            TRY(work_check(t, r->members[i].serial, r->members[i].group, true, err));
+    for (uint32_t i = 0; i < r->member_count; i++) {
+        const struct round_member *m = &r->members[i];
+        bool running = r->groups[m->group].state == ROUND_GROUP_RUNNING;
+        if (running && (m->state == ROUND_STORED || m->state == ROUND_CHECKED))
+            TRY(work_check(t, m->serial, m->group, true, err));
+        if (!running)
+            TRY(erase_report(t, m->serial, err));
+    }
     LOG(LOG_INFO, "round.resume", LS("task", t->row.name), LU("round", t->round.round),
         LU("members", r->member_count));
 out:
@@ -169,13 +211,19 @@ enum sotto_status round_resume(struct task_host *t, struct sotto_error *err) {
     memcpy(t->keys.public_key, t->round.round_public, SEAL_PUBLIC);
     task_spec(&t->settings, &t->graph.layout, t->round.kind == ROUND_EVALUATE, &t->spec);
     TRY(read_saved(t, &r, err));
+    bool good = true;
     if (r.running && read_key(t, NULL) != SOTTO_OK) {
+        good = false;
         TRY(close_open_round(t, "the round's key is gone (a reboot): its reports cannot be opened",
                              err));
-        t->row.next_round = t->round.round + 1;
-        TRY(task_make_engine(t, err));
-    } else {
+    }
+    if (good)
+        TRY(restore_sums(t, &r, &good, err));
+    if (good) {
         TRY(restore(t, &r, err));
+    } else {
+        round_deinit(t);
+        TRY(task_make_engine(t, err));
     }
 out:
     mem_free(r.stored);

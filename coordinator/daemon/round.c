@@ -31,21 +31,27 @@ void round_deinit(struct task_host *t) {
     }
     mem_free(t->groups);
     mem_free(t->uploads);
+    mem_free(t->busy);
     t->groups = NULL;
     t->uploads = NULL;
-    t->group_count = t->upload_count = 0;
+    t->busy = NULL;
+    t->group_count = t->upload_count = t->busy_count = 0;
+    t->advance_again_ms = 0;
     id_wipe(&t->keys, sizeof t->keys);
     t->round_live = false;
 }
 
-static enum sotto_status hosts_new(struct task_host *t, uint32_t count, struct sotto_error *err) {
+enum sotto_status round_hosts(struct task_host *t, uint32_t groups, uint32_t members,
+                              struct sotto_error *err) {
     task_spec(&t->settings, &t->graph.layout, t->round.kind == ROUND_EVALUATE, &t->spec);
-    t->groups = mem_array(count, sizeof *t->groups);
-    if (!t->groups)
+    t->groups = mem_array(groups, sizeof *t->groups);
+    t->busy = mem_array(members ? members : 1, sizeof *t->busy);
+    if (!t->groups || !t->busy)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "round: out of memory");
-    for (uint32_t i = 0; i < count; i++)
+    t->busy_count = members;
+    for (uint32_t i = 0; i < groups; i++)
         pthread_mutex_init(&t->groups[i].lock, NULL);
-    t->group_count = count;
+    t->group_count = groups;
     return SOTTO_OK;
 }
 
@@ -81,13 +87,11 @@ out:
     return status;
 }
 
-static enum sotto_status open_round(struct task_host *t, uint32_t number, struct sotto_error *err) {
-    struct coordinator *c = t->c;
+/* All that may fail without harm: key, terms, memory. Nothing is in the store yet. */
+static enum sotto_status prepare_round(struct task_host *t, uint32_t number, uint32_t members,
+                                       uint32_t groups, struct sotto_error *err) {
     enum sotto_status status;
-    char path[IO_PATH_MAX], text[160];
-    uint32_t members = 0, groups = 0;
-    const struct round_member *member = round_members(t->engine, &members);
-    const struct round_group *group = round_groups(t->engine, &groups);
+    char path[IO_PATH_MAX];
     round_deinit(t);
     memset(&t->round, 0, sizeof t->round);
     t->round.task = t->row.id;
@@ -101,8 +105,30 @@ static enum sotto_status open_round(struct task_host *t, uint32_t number, struct
     memcpy(t->round.round_public, t->keys.public_key, SEAL_PUBLIC);
     TRY(make_terms(t, number, t->round.kind == ROUND_EVALUATE, err));
     TRY(round_key_path(t, &t->round.terms_hash, path, sizeof path, err));
+    TRY(round_hosts(t, groups, members, err));
     TRY(io_write_file(path, t->keys.secret_key, SEAL_SECRET, 0600, true, err));
-    TRY(hosts_new(t, groups, err));
+out:
+    return status;
+}
+
+static enum sotto_status open_round(struct task_host *t, uint32_t number, struct sotto_error *err) {
+    struct coordinator *c = t->c;
+    enum sotto_status status;
+    char text[160];
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    uint32_t members = 0, groups = 0;
+    const struct round_member *member = round_members(t->engine, &members);
+    const struct round_group *group = round_groups(t->engine, &groups);
+    status = prepare_round(t, number, members, groups, &why);
+    if (status != SOTTO_OK) { /* a full disk, say: the engine tries again later */
+        LOG(LOG_ERROR, "round.open_failed", LS("task", t->row.name), LU("round", number),
+            LS("reason", why.message));
+        round_deinit(t);
+        struct round_event failed = {
+            .kind = ROUND_EV_FAILED, .now_ms = clock_mono_ms(), .round = number};
+        task_queue_event(t, &failed);
+        return SOTTO_OK;
+    }
     TRY(store_begin(c->store, err));
     TRY(store_round_add(c->store, &t->round, member, members, group, groups, err));
     t->row.next_round = number + 1;
@@ -146,7 +172,7 @@ static void answer_come_back(const struct round_action *a, struct reply_to *to) 
     sotto_CheckInReply *r = to->check_in;
     if (r->come_back_ms == 0 || a->after_ms < r->come_back_ms) {
         r->come_back_ms = num_max_u64(a->after_ms, 1);
-        snprintf(r->reason, sizeof r->reason, "%s", a->text);
+        WIRE_SET_TEXT(r->reason, a->text);
     }
 }
 
@@ -163,7 +189,7 @@ static enum sotto_status answer_ack(struct task_host *t, const struct round_acti
     e.body.report_ack.status = (uint32_t)what;
     e.body.report_ack.outcome = outcome;
     e.body.report_ack.come_back_ms = t->settings.pace_ms;
-    snprintf(e.body.report_ack.reason, sizeof e.body.report_ack.reason, "%s", a->text);
+    WIRE_SET_TEXT(e.body.report_ack.reason, a->text);
     return outbox_send(t->c->outbox, to, &e, view_of(NULL, 0), err);
 }
 
@@ -176,7 +202,7 @@ static enum sotto_status answer_heartbeat(struct task_host *t, const struct roun
     e.which_body = sotto_Envelope_heartbeat_reply_tag;
     WIRE_SET_HASH(e.body.heartbeat_reply.terms_hash, &t->round.terms_hash);
     e.body.heartbeat_reply.abort = a->kind == ROUND_DO_ABORT;
-    snprintf(e.body.heartbeat_reply.reason, sizeof e.body.heartbeat_reply.reason, "%s", a->text);
+    WIRE_SET_TEXT(e.body.heartbeat_reply.reason, a->text);
     return outbox_send(t->c->outbox, to, &e, view_of(NULL, 0), err);
 }
 
@@ -236,6 +262,10 @@ static enum sotto_status commit_group(struct task_host *t, uint32_t group, bool 
     int64_t now = clock_wall_ms();
     char path[IO_PATH_MAX];
     const struct round_member *m = round_members(t->engine, &count);
+    if (t->groups[group].pending) { /* an addition is still with a worker */
+        t->groups[group].end_due = ok ? GROUP_END_SUM : GROUP_END_FAIL;
+        return SOTTO_OK;
+    }
     TRY(store_begin(c->store, err));
     for (uint32_t i = 0; i < count; i++) {
         if (m[i].group != group)
@@ -269,26 +299,41 @@ out:
     return status;
 }
 
-static enum sotto_status sum_group(struct task_host *t, uint32_t group, struct sotto_error *err) {
+/* The sums into their file. */
+static enum sotto_status save_sums(struct task_host *t, uint32_t group, struct sotto_error *err) {
     enum sotto_status status;
     char path[IO_PATH_MAX];
     struct buf bytes;
     struct group_host *g = &t->groups[group];
     buf_init(&bytes, SIZE_MAX / 2);
-    if (g->pending) { /* an addition is still with a worker */
-        g->sum_due = true;
-        return SOTTO_OK;
-    }
-    g->sum_due = false;
     accumulator_save(&g->sums.sums, &bytes);
     if (bytes.status != SOTTO_OK)
         TRY_FAIL(err, bytes.status, "the group's sums do not fit into memory");
     TRY(round_sums_path(t, &t->round.terms_hash, group, path, sizeof path, err));
     TRY(io_write_file(path, bytes.data, bytes.len, 0600, true, err));
-    TRY(commit_group(t, group, true, err));
 out:
     buf_deinit(&bytes);
     return status;
+}
+
+static enum sotto_status sum_group(struct task_host *t, uint32_t group, struct sotto_error *err) {
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    if (t->groups[group].pending) { /* an addition is still with a worker */
+        t->groups[group].end_due = GROUP_END_SUM;
+        return SOTTO_OK;
+    }
+    if (save_sums(t, group, &why) == SOTTO_OK)
+        return commit_group(t, group, true, err);
+    /* A full disk, say: nothing is committed, the engine gives the group's reports back. */
+    struct round_event failed = {.kind = ROUND_EV_SUMMED,
+                                 .now_ms = clock_mono_ms(),
+                                 .round = t->round.round,
+                                 .group = group};
+    task_queue_event(t, &failed);
+    char text[240];
+    snprintf(text, sizeof text, "the sums of group %u cannot be stored: %.160s", group,
+             why.message);
+    return task_event_log(t, "round.note", t->round.round, text, err);
 }
 
 /* What is left on disk of a round whose groups have all ended: nobody can read its reports from
@@ -298,6 +343,7 @@ static enum sotto_status erase_round(struct task_host *t, const struct wire_hash
     struct coordinator *c = t->c;
     enum sotto_status status;
     char path[IO_PATH_MAX];
+    id_wipe(t->keys.secret_key, sizeof t->keys.secret_key);
     TRY(store_begin(c->store, err));
     TRY(store_upload_clear(c->store, terms, err));
     TRY(round_key_path(t, terms, path, sizeof path, err));
@@ -318,26 +364,23 @@ static enum sotto_status evaluated(struct task_host *t, struct sotto_error *err)
     struct coordinator *c = t->c;
     enum sotto_status status;
     char text[160];
-    double loss = 0, correct = 0, seen = 0;
-    for (uint32_t g = 0; g < t->group_count; g++) {
-        if (!t->groups[g].ready)
-            continue;
-        loss += accumulator_scalar(&t->groups[g].sums.sums, CODEC_LOSS);
-        correct += accumulator_scalar(&t->groups[g].sums.sums, CODEC_CORRECT);
-        seen += accumulator_scalar(&t->groups[g].sums.sums, CODEC_SEEN);
-    }
+    const struct group_sums *sums[ROUND_GROUPS_MAX];
+    uint32_t groups = 0, summed = 0;
+    const struct round_group *group = round_groups(t->engine, &groups);
+    for (uint32_t g = 0; g < groups && g < t->group_count; g++)
+        if (group[g].state == ROUND_GROUP_SUMMED && t->groups[g].ready)
+            sums[summed++] = &t->groups[g].sums;
+    advance_metrics(sums, summed, &t->round.train_loss, &t->round.train_accuracy,
+                    &t->round.train_examples);
     t->round.state = STORE_ROUND_COMMITTED;
     t->round.closed_ms = clock_wall_ms();
-    t->round.train_examples = (uint64_t)seen;
-    t->round.train_loss = seen > 0 ? loss / seen : NAN;
-    t->round.train_accuracy = seen > 0 ? correct / seen : NAN;
     TRY(store_begin(c->store, err));
     TRY(store_round_close(c->store, &t->round, err));
     snprintf(
         text, sizeof text,
-        "devices evaluated version %u: accuracy %.4f, loss %.4f on %.0f examples of %u devices",
-        t->round.base_version, t->round.train_accuracy, t->round.train_loss, seen,
-        t->round.counted);
+        "devices evaluated version %u: accuracy %.4f, loss %.4f on %llu examples of %u devices",
+        t->round.base_version, t->round.train_accuracy, t->round.train_loss,
+        (unsigned long long)t->round.train_examples, t->round.counted);
     TRY(task_event_log(t, "round.evaluate", t->round.round, text, err));
     TRY(erase_round(t, &t->round.terms_hash, true, err));
     struct round_event e = {

@@ -175,6 +175,55 @@ void task_close(struct task_host *t) {
     mem_free(t);
 }
 
+/* Tasks that have ended make room: their rounds and models stay in the store. */
+static void task_drop_ended(struct coordinator *c) {
+    for (uint32_t i = 0; i < c->task_count;) {
+        struct task_host *t = c->tasks[i];
+        bool ended = t->row.state == STORE_TASK_STOPPED || t->row.state == STORE_TASK_FINISHED;
+        if (!ended || t->round_live || t->jobs) {
+            i++;
+            continue;
+        }
+        task_close(t);
+        c->tasks[i] = c->tasks[--c->task_count];
+    }
+}
+
+void task_broken(struct coordinator *c, const char *name, const char *reason) {
+    uint32_t i = 0;
+    while (i < c->broken_count && strcmp(c->broken[i].name, name) != 0)
+        i++;
+    if (i == DAEMON_TASKS_MAX)
+        return;
+    if (reason) {
+        snprintf(c->broken[i].name, sizeof c->broken[i].name, "%s", name);
+        wire_set_text(c->broken[i].reason, sizeof c->broken[i].reason, reason);
+        c->broken_count += i == c->broken_count;
+    } else if (i < c->broken_count) {
+        c->broken[i] = c->broken[--c->broken_count];
+    }
+}
+
+enum sotto_status task_load(struct coordinator *c, const struct store_task *row,
+                            struct sotto_error *err) {
+    enum sotto_status status;
+    struct task_host *t = NULL;
+    task_drop_ended(c);
+    if (c->task_count == DAEMON_TASKS_MAX)
+        return SOTTO_FAIL(err, SOTTO_LIMIT, "a coordinator runs at most %d tasks; stop one first",
+                          DAEMON_TASKS_MAX);
+    TRY(task_open(c, row, &t, err));
+    c->tasks[c->task_count++] = t;
+    task_broken(c, row->name, NULL);
+    struct round_event e = {.kind = row->state == STORE_TASK_PAUSED    ? ROUND_EV_PAUSE
+                                    : row->state == STORE_TASK_RUNNING ? ROUND_EV_TICK
+                                                                       : ROUND_EV_STOP,
+                            .now_ms = clock_mono_ms()};
+    TRY(task_event(t, &e, NULL, err));
+out:
+    return status;
+}
+
 /* ---- Creation
  * -------------------------------------------------------------------------------------------------------
  */
@@ -229,6 +278,7 @@ enum sotto_status task_create(struct coordinator *c, const char *origin, struct 
                               struct sotto_error *err) {
     enum sotto_status status;
     char text[128];
+    task_drop_ended(c);
     if (c->task_count == DAEMON_TASKS_MAX)
         return SOTTO_FAIL(err, SOTTO_LIMIT, "a coordinator runs at most %d tasks; stop one first",
                           DAEMON_TASKS_MAX);
@@ -260,9 +310,9 @@ enum sotto_status task_create(struct coordinator *c, const char *origin, struct 
     id_random(t->row.task_id, sizeof t->row.task_id);
     t->row.created_ms = clock_wall_ms();
     t->row.next_round = 1;
-    TRY(first_version(t, err));
     TRY(task_make_engine(t, err));
     TRY(task_devices(t, err));
+    TRY(first_version(t, err)); /* last: what fails before leaves nothing in the store */
     snprintf(text, sizeof text, "created: %u parameters, version 1 accuracy %.4f",
              t->graph.layout.total, t->version.test_accuracy);
     TRY(task_event_log(t, "task.create", 0, text, err));

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DISK_CHECK_MS 10000
-#define DISK_RESERVE  (64u << 20)
+#define RETRY_FULL_MS 60000
+#define RETRY_IO_MS   10000
 
 enum sotto_status upload_dir(const struct coordinator *c, const struct wire_hash *terms, char *out,
                              size_t cap, struct sotto_error *err) {
@@ -40,7 +40,7 @@ static enum sotto_status ack(struct coordinator *c, const struct reply_to *to,
     e.body.report_ack.status = (uint32_t)what;
     e.body.report_ack.outcome = outcome;
     e.body.report_ack.come_back_ms = come_back_ms;
-    snprintf(e.body.report_ack.reason, sizeof e.body.report_ack.reason, "%s", reason);
+    WIRE_SET_TEXT(e.body.report_ack.reason, reason);
     return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
 }
 
@@ -64,7 +64,7 @@ static enum sotto_status refuse(struct coordinator *c, const struct reply_to *to
     e.which_body = sotto_Envelope_error_tag;
     e.body.error.status = (uint32_t)what;
     e.body.error.retry_ms = retry_ms;
-    snprintf(e.body.error.text, sizeof e.body.error.text, "%s", text);
+    WIRE_SET_TEXT(e.body.error.text, text);
     c->rejected++;
     return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
 }
@@ -76,8 +76,42 @@ static enum sotto_status closed(struct coordinator *c, const struct reply_to *to
     enum sotto_status status = outcome_of(c, to->serial, terms, true, &outcome, err);
     if (status != SOTTO_OK)
         return status;
+    if (outcome == sotto_Outcome_OUTCOME_OPEN)
+        return refuse(c, to, SOTTO_BUSY, RETRY_FULL_MS,
+                      "the report's task is not loaded at present; keep the report and try later",
+                      err);
     return ack(c, to, terms, outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK,
                outcome, 0, "the round has ended", err);
+}
+
+/* A fault of our own disk: the device keeps its report and tries again. */
+static enum sotto_status trouble(struct coordinator *c, const struct reply_to *to,
+                                 const struct sotto_error *why, struct sotto_error *err) {
+    bool full = why->status == SOTTO_FULL || why->sys_errno == ENOSPC || why->sys_errno == EDQUOT ||
+                why->sys_errno == EFBIG;
+    LOG(LOG_ERROR, "report.not_stored", LU("serial", to->serial), LS("reason", why->message));
+    c->disk_checked_ms = 0;
+    return full ? refuse(c, to, SOTTO_FULL, RETRY_FULL_MS,
+                         "the coordinator's disk is full; keep the report and try later", err)
+                : refuse(c, to, SOTTO_BUSY, RETRY_IO_MS,
+                         "the coordinator cannot store reports now; keep it and try later", err);
+}
+
+/* Whether the member's report may still come: its group takes reports and nothing was said of it.
+ */
+static bool awaited(struct task_host *t, const struct round_member *m) {
+    uint32_t groups = 0;
+    const struct round_group *g = round_groups(t->engine, &groups);
+    return (m->state == ROUND_INVITED || m->state == ROUND_PLANNED) && m->group < groups &&
+           g[m->group].state == ROUND_GROUP_RUNNING;
+}
+
+static bool stored(const struct round_member *m) {
+    return m->state == ROUND_STORED || m->state == ROUND_CHECKED || m->state == ROUND_REJECTED;
+}
+
+static void drop(struct task_host *t, struct upload *u) {
+    *u = t->uploads[--t->upload_count];
 }
 
 static struct upload *find(struct task_host *t, uint64_t serial) {
@@ -85,15 +119,6 @@ static struct upload *find(struct task_host *t, uint64_t serial) {
         if (t->uploads[i].serial == serial)
             return &t->uploads[i];
     return NULL;
-}
-
-static bool disk_is_full(struct coordinator *c, uint64_t bytes) {
-    uint64_t now = clock_mono_ms();
-    if (now - c->disk_checked_ms > DISK_CHECK_MS || c->disk_checked_ms == 0) {
-        c->disk_used = io_free_bytes(c->state_dir);
-        c->disk_checked_ms = now;
-    }
-    return c->disk_used != UINT64_MAX && c->disk_used < bytes + DISK_RESERVE;
 }
 
 /* The upload's state, made from the announcement; an interrupted one goes on behind its whole
@@ -118,7 +143,14 @@ static enum sotto_status begin(struct task_host *t, const struct reply_to *to,
                       "another report was announced under these terms; the first one holds", err);
     }
     TRY(upload_dir(c, &t->round.terms_hash, dir, sizeof dir, err));
-    TRY(io_mkdir_p(dir, 0700, err));
+    *out = NULL;
+    if (!io_exists(dir)) {
+        struct sotto_error why = SOTTO_ERROR_INIT;
+        char parent[IO_PATH_MAX];
+        TRY(io_join(parent, sizeof parent, c->state_dir, "uploads", err));
+        if (io_mkdir_p(dir, 0700, &why) != SOTTO_OK || io_fsync_dir(parent, &why) != SOTTO_OK)
+            return trouble(c, to, &why, err);
+    }
     TRY(upload_path(c, &t->round.terms_hash, to->serial, true, path, sizeof path, err));
     int64_t have = io_file_size(path);
     uint64_t chunks = have > 0 ? (uint64_t)have / CHUNK_BYTES : 0;
@@ -140,6 +172,18 @@ out:
     return status;
 }
 
+/* The report is in: what was acknowledged is acknowledged again, with what became of it since. */
+static enum sotto_status acknowledge_again(struct coordinator *c, struct task_host *t,
+                                           const struct reply_to *to, const struct wire_hash *terms,
+                                           struct sotto_error *err) {
+    sotto_Outcome outcome = sotto_Outcome_OUTCOME_OPEN;
+    enum sotto_status status = outcome_of(c, to->serial, terms, false, &outcome, err);
+    if (status != SOTTO_OK)
+        return status;
+    return ack(c, to, terms, outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK,
+               outcome, t->settings.pace_ms, "", err);
+}
+
 enum sotto_status upload_open(struct coordinator *c, const struct reply_to *to,
                               const sotto_ReportOpen *in, struct sotto_error *err) {
     struct wire_hash terms;
@@ -147,15 +191,14 @@ enum sotto_status upload_open(struct coordinator *c, const struct reply_to *to,
     WIRE_GET_HASH(in->terms_hash, &terms);
     struct task_host *t = task_by_terms(c, &terms);
     const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
-    if (!m || m->state == ROUND_DECLINED)
+    if (m && stored(m))
+        return acknowledge_again(c, t, to, &terms, err);
+    if (!m || !awaited(t, m))
         return closed(c, to, &terms, err);
-    if (m->state == ROUND_STORED || m->state == ROUND_CHECKED || m->state == ROUND_REJECTED)
-        return ack(c, to, &terms, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN, t->settings.pace_ms, "",
-                   err);
     if (in->bytes == 0 || in->bytes > t->report_bytes_max)
         return refuse(c, to, SOTTO_LIMIT, 0, "the report is larger than the terms allow", err);
-    if (disk_is_full(c, in->bytes))
-        return refuse(c, to, SOTTO_FULL, 60000,
+    if (!find(t, to->serial) && !keep_disk_take(c, in->bytes))
+        return refuse(c, to, SOTTO_FULL, RETRY_FULL_MS,
                       "the coordinator's disk is full; keep the report and try later", err);
     struct upload *u = NULL;
     status = begin(t, to, in, &u, err);
@@ -206,10 +249,8 @@ static enum sotto_status complete(struct task_host *t, const struct upload *u, b
     struct wire_hash hash = wire_hasher_finish(hasher);
     hasher = NULL;
     *good = wire_hash_equal(&hash, &u->receiver.hash);
-    if (!*good) {
-        TRY(io_remove(part, err));
+    if (!*good)
         goto out;
-    }
     if (fsync(fd) != 0 || rename(part, whole) != 0)
         TRY_FAIL(err, SOTTO_IO, "%s: cannot be made durable", part);
     TRY(io_fsync_dir(dir, err));
@@ -224,18 +265,27 @@ out:
 
 static enum sotto_status finish(struct task_host *t, struct upload *u, struct reply_to *to,
                                 struct sotto_error *err) {
-    bool good;
-    enum sotto_status status = complete(t, u, &good, err);
+    bool good = false;
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    uint64_t serial = u->serial;
+    enum sotto_status status = complete(t, u, &good, &why);
+    if (status == SOTTO_NOMEM)
+        return SOTTO_FAIL(err, status, "%s", why.message);
+    if (status != SOTTO_OK || !good) { /* it is announced anew, and sent from the start */
+        char part[IO_PATH_MAX];
+        if (upload_path(t->c, &t->round.terms_hash, serial, true, part, sizeof part, NULL) ==
+            SOTTO_OK)
+            (void)io_remove(part, NULL);
+        drop(t, u);
+    }
     if (status != SOTTO_OK)
-        return status;
+        return trouble(t->c, to, &why, err);
     if (!good) {
-        LOG(LOG_WARN, "report.wrong_hash", LU("serial", u->serial), LU("bytes", u->receiver.bytes));
-        u->receiver.next = u->receiver.granted = 0;
+        LOG(LOG_WARN, "report.wrong_hash", LU("serial", serial));
         return refuse(t->c, to, SOTTO_CORRUPT, 1000,
                       "the report's bytes do not have the announced hash; send it again", err);
     }
-    uint64_t serial = u->serial;
-    *u = t->uploads[--t->upload_count];
+    drop(t, u);
     struct round_event e = {.kind = ROUND_EV_REPORT,
                             .now_ms = clock_mono_ms(),
                             .serial = serial,
@@ -252,31 +302,25 @@ enum sotto_status upload_chunk(struct coordinator *c, const struct reply_to *to,
     WIRE_GET_HASH(in->terms_hash, &terms);
     struct task_host *t = task_by_terms(c, &terms);
     const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
-    struct upload *u = m ? find(t, to->serial) : NULL;
-    if (!u) {
-        if (m &&
-            (m->state == ROUND_STORED || m->state == ROUND_CHECKED || m->state == ROUND_REJECTED))
-            return ack(c, to, &terms, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN, t->settings.pace_ms, "",
-                       err);
-        return m ? refuse(c, to, SOTTO_STATE, 0, "announce the report first", err)
-                 : closed(c, to, &terms, err);
-    }
+    if (m && stored(m))
+        return acknowledge_again(c, t, to, &terms, err);
+    if (!m || !awaited(t, m))
+        return closed(c, to, &terms, err);
+    struct upload *u = find(t, to->serial);
+    if (!u)
+        return refuse(c, to, SOTTO_STATE, 0, "announce the report first", err);
     enum sotto_status status = chunk_receiver_accept(&u->receiver, in->index, payload.n, &why);
     if (status == SOTTO_EXISTS)
         return SOTTO_OK;
     if (status != SOTTO_OK)
         return refuse(c, to, SOTTO_INVALID, 0, why.message, err);
     status = upload_path(c, &terms, to->serial, true, path, sizeof path, err);
-    if (status == SOTTO_OK)
-        status = write_chunk(path, in->index, payload, &why);
-    if (status == SOTTO_FULL) { /* the disk filled up meanwhile: the device keeps its report */
-        u->receiver.next = in->index;
-        c->disk_checked_ms = 0;
-        return refuse(c, to, SOTTO_FULL, 60000,
-                      "the coordinator's disk is full; keep the report and try later", err);
-    }
     if (status != SOTTO_OK)
-        return SOTTO_FAIL(err, status, "%s", why.message);
+        return status;
+    if (write_chunk(path, in->index, payload, &why) != SOTTO_OK) {
+        drop(t, u); /* announced anew, it goes on behind its last whole chunk */
+        return trouble(c, to, &why, err);
+    }
     struct reply_to answer = *to;
     answer.terms = &terms;
     if (chunk_receiver_done(&u->receiver))

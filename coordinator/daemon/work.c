@@ -2,34 +2,41 @@
  * it reads; its result comes back through the one bounded queue. */
 #include "daemon/daemon_int.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define WORK_REPORT_MAX ((size_t)2 << 30)
+#define WORK_ATTEMPTS   5 /* of a check that failed for a reason of ours */
+#define WORK_RUNNING_MAX                                                                           \
+    256u /* jobs with the pool: fewer than its queue and the results' hold, so neither side ever   \
+            waits */
+#define ADVANCE_RETRY_MS 15000
 
 enum work_kind { WORK_CHECK, WORK_ADVANCE };
 
+struct advance_job {
+    struct advance_in in;
+    struct advance_out out;
+    const struct group_sums *groups[ROUND_GROUPS_MAX];
+    struct store_version base;
+};
 struct work {
+    struct work *next; /* in the backlog */
     enum work_kind kind;
     struct task_host *task;
     uint32_t round;
     enum sotto_status status;
     struct sotto_error error;
-    /* check */
+    /* check: small, a large cohort has one each after a restart */
     uint64_t serial;
     uint32_t group;
     bool announce; /* the engine waits for the answer; otherwise it is a repeated addition */
     bool torn;
+    uint8_t attempts;
     uint32_t generation;
     struct report_keys keys;
-    char path[IO_PATH_MAX];
-    /* advance */
-    struct advance_in in;
-    struct advance_out out;
-    const struct group_sums *groups[ROUND_GROUPS_MAX];
-    struct store_version base;
+    struct advance_job *advance;
 };
 
 enum sotto_status blob_path(const struct coordinator *c, const char *kind,
@@ -49,9 +56,11 @@ enum sotto_status blob_write_version(const struct coordinator *c, const struct a
                                      struct sotto_error *err) {
     enum sotto_status status;
     char path[IO_PATH_MAX];
-    TRY(blob_path(c, "packages", &v->package_hash, path, sizeof path, err));
-    if (!io_exists(path))
-        TRY(io_write_file(path, v->package.data, v->package.len, 0600, true, err));
+    if (v->package.len > 0) { /* none of a master that is not finite */
+        TRY(blob_path(c, "packages", &v->package_hash, path, sizeof path, err));
+        if (!io_exists(path))
+            TRY(io_write_file(path, v->package.data, v->package.len, 0600, true, err));
+    }
     TRY(blob_path(c, "masters", &v->digest, path, sizeof path, err));
     if (!io_exists(path))
         TRY(io_write_file(path, v->master, (size_t)params * sizeof(float), 0600, true, err));
@@ -92,9 +101,12 @@ out:
 static void run_check(struct work *w) {
     struct task_host *t = w->task;
     struct group_host *g = &t->groups[w->group];
+    char path[IO_PATH_MAX];
     struct buf report;
     buf_init(&report, WORK_REPORT_MAX);
-    w->status = io_read_file(w->path, WORK_REPORT_MAX, &report, &w->error);
+    w->status = upload_path(t->c, &w->keys.terms, w->serial, false, path, sizeof path, &w->error);
+    if (w->status == SOTTO_OK)
+        w->status = io_read_file(path, WORK_REPORT_MAX, &report, &w->error);
     if (w->status == SOTTO_OK)
         w->status = report_check(&t->spec, &w->keys, w->serial, buf_view(&report), &w->error);
     if (w->status == SOTTO_OK) {
@@ -112,31 +124,38 @@ static void run_check(struct work *w) {
     buf_deinit(&report);
 }
 
+/* Seen by status pages; false, which cancels, when the daemon is closing: the step is made again.
+ */
 static bool advance_progress(void *ctx, const char *what, uint32_t done, uint32_t total) {
-    struct work *w = ctx;
-    (void)w;
+    struct task_host *t = ((struct work *)ctx)->task;
+    atomic_store(&t->progress_what, what);
+    atomic_store(&t->progress_done, done);
+    atomic_store(&t->progress_total, total);
     if (total && (done == total || done % (total / 4 + 1) == 0))
-        LOG(LOG_DEBUG, "round.progress", LS("what", what), LU("done", done), LU("total", total));
-    return true;
+        LOG(LOG_DEBUG, "round.progress", LS("task", t->row.name), LS("what", what),
+            LU("done", done), LU("total", total));
+    return !atomic_load(&t->c->closing);
 }
 
 static void run_advance(struct work *w) {
     struct task_host *t = w->task;
+    struct advance_job *a = w->advance;
     const struct coordinator *c = t->c;
     float *master = NULL, *state = NULL;
-    uint32_t n = t->graph.layout.total;
-    uint32_t arrays = strategy_get(t->settings.strategy)->state_arrays;
+    uint32_t n = t->graph.layout.total, arrays = strategy_state_arrays(&t->settings);
     enum sotto_status status;
-    TRY(blob_read_floats(c, "masters", &w->base.digest, n, &master, &w->error));
-    if (arrays &&
-        blob_read_floats(c, "states", &w->base.digest, n * arrays, &state, NULL) != SOTTO_OK)
-        state = NULL; /* the first version has none */
-    w->in.master = master;
-    w->in.state = state;
-    w->in.progress = advance_progress;
-    w->in.ctx = w;
-    TRY(advance_run(&w->in, &w->out, &w->error));
-    TRY(blob_write_version(c, &w->out, n, n * arrays, &w->error));
+    TRY(blob_read_floats(c, "masters", &a->base.digest, n, &master, &w->error));
+    if (arrays) {
+        status = blob_read_floats(c, "states", &a->base.digest, n * arrays, &state, &w->error);
+        if (status != SOTTO_OK && status != SOTTO_NOT_FOUND) /* the first version has none */
+            goto out;
+    }
+    a->in.master = master;
+    a->in.state = state;
+    a->in.progress = advance_progress;
+    a->in.ctx = w;
+    TRY(advance_run(&a->in, &a->out, &w->error));
+    TRY(blob_write_version(c, &a->out, n, n * arrays, &w->error));
 out:
     mem_free(master);
     mem_free(state);
@@ -162,19 +181,41 @@ static void run(void *ctx, unsigned worker) {
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static enum sotto_status submit(struct work *w, struct sotto_error *err) {
-    w->task->jobs++;
-    enum sotto_status status = pool_submit(w->task->c->pool, run, w);
-    if (status != SOTTO_OK) {
-        w->task->jobs--;
-        mem_free(w);
-        return SOTTO_FAIL(err, status, "the worker pool does not take jobs");
+/* Hands waiting jobs to the pool. Its queue has room for all that may run, so this never waits: a
+ * loop that waited for workers that wait for the loop would stand still. */
+static enum sotto_status pump(struct coordinator *c, struct sotto_error *err) {
+    while (c->backlog_first && c->running < WORK_RUNNING_MAX) {
+        struct work *w = c->backlog_first;
+        if (pool_submit(c->pool, run, w) != SOTTO_OK)
+            return SOTTO_FAIL(err, SOTTO_INTERNAL, "the worker pool does not take jobs");
+        c->backlog_first = w->next;
+        if (!c->backlog_first)
+            c->backlog_last = NULL;
+        c->running++;
     }
     return SOTTO_OK;
 }
 
+static enum sotto_status submit(struct work *w, struct sotto_error *err) {
+    struct coordinator *c = w->task->c;
+    w->task->jobs++;
+    if (c->backlog_last)
+        c->backlog_last->next = w;
+    else
+        c->backlog_first = w;
+    c->backlog_last = w;
+    return pump(c, err);
+}
+
 static struct work *work_new(struct task_host *t, enum work_kind kind, struct sotto_error *err) {
     struct work *w = mem_zalloc(sizeof *w);
+    if (w && kind == WORK_ADVANCE) {
+        w->advance = mem_zalloc(sizeof *w->advance);
+        if (!w->advance) {
+            mem_free(w);
+            w = NULL;
+        }
+    }
     if (!w) {
         (void)SOTTO_FAIL(err, SOTTO_NOMEM, "work: out of memory");
         return NULL;
@@ -185,23 +226,36 @@ static struct work *work_new(struct task_host *t, enum work_kind kind, struct so
     return w;
 }
 
-enum sotto_status work_check(struct task_host *t, uint64_t serial, uint32_t group, bool announce,
-                             struct sotto_error *err) {
+/* Whether a job of the member is under way: a report is never added twice to the same sums. */
+static bool *member_busy(struct task_host *t, uint64_t serial) {
+    uint32_t count = 0;
+    const struct round_member *first = round_members(t->engine, &count);
+    const struct round_member *m = round_member_find(t->engine, serial);
+    size_t i = m ? (size_t)(m - first) : SIZE_MAX;
+    return i < t->busy_count ? &t->busy[i] : NULL;
+}
+
+static enum sotto_status check_again(struct task_host *t, uint64_t serial, uint32_t group,
+                                     bool announce, uint8_t attempts, struct sotto_error *err) {
+    bool *busy = member_busy(t, serial);
+    if (!busy || *busy) /* what is under way is repeated when its sums were thrown away */
+        return SOTTO_OK;
     struct work *w = work_new(t, WORK_CHECK, err);
     if (!w)
         return SOTTO_NOMEM;
-    enum sotto_status status =
-        upload_path(t->c, &t->round.terms_hash, serial, false, w->path, sizeof w->path, err);
-    if (status != SOTTO_OK) {
-        mem_free(w);
-        return status;
-    }
     w->serial = serial;
     w->group = group;
     w->announce = announce;
+    w->attempts = attempts;
     w->keys = t->keys;
+    *busy = true;
     t->groups[group].pending++;
     return submit(w, err);
+}
+
+enum sotto_status work_check(struct task_host *t, uint64_t serial, uint32_t group, bool announce,
+                             struct sotto_error *err) {
+    return check_again(t, serial, group, announce, 0, err);
 }
 
 enum sotto_status work_advance(struct task_host *t, struct sotto_error *err) {
@@ -209,27 +263,30 @@ enum sotto_status work_advance(struct task_host *t, struct sotto_error *err) {
     struct work *w = work_new(t, WORK_ADVANCE, err);
     if (!w)
         return SOTTO_NOMEM;
+    struct advance_job *a = w->advance;
     uint32_t count = 0;
     const struct round_group *states = round_groups(t->engine, &count);
     for (uint32_t i = 0; i < count; i++)
         if (states[i].state == ROUND_GROUP_SUMMED)
-            w->groups[w->in.group_count++] = &t->groups[i].sums;
+            a->groups[a->in.group_count++] = &t->groups[i].sums;
     enum sotto_status status;
-    TRY(store_version_get(c->store, t->row.id, t->round.base_version, &w->base, err));
-    TRY(store_version_best(c->store, t->row.id, &w->in.best_loss, &w->in.best_accuracy, err));
-    w->in.task = &t->settings;
-    w->in.graph = &t->graph;
-    w->in.schema = &t->schema;
-    w->in.data = &t->data;
-    w->in.round = t->round.round;
-    w->in.train_rounds_done = t->row.train_rounds_done;
-    w->in.groups = w->groups;
-    w->in.backend = c->backend;
-    w->in.evaluate = true;
+    TRY(store_version_get(c->store, t->row.id, t->round.base_version, &a->base, err));
+    TRY(store_version_best(c->store, t->row.id, &a->in.best_loss, &a->in.best_accuracy, err));
+    a->in.task = &t->settings;
+    a->in.graph = &t->graph;
+    a->in.schema = &t->schema;
+    a->in.data = &t->data;
+    a->in.round = t->round.round;
+    a->in.train_rounds_done = t->row.train_rounds_done;
+    a->in.groups = a->groups;
+    a->in.backend = c->backend;
+    a->in.evaluate = true;
+    atomic_store(&t->progress_total, 0);
     t->advancing = true;
+    t->advance_again_ms = 0;
     return submit(w, err);
 out:
-    mem_free(w);
+    work_drop(w);
     return status;
 }
 
@@ -253,23 +310,59 @@ out:
     return status;
 }
 
+static bool ours(enum sotto_status status) { /* not the report's fault */
+    return status == SOTTO_NOMEM || status == SOTTO_IO;
+}
+
+static enum sotto_status reject(struct work *w, struct sotto_error *err) {
+    struct task_host *t = w->task;
+    char text[240];
+    t->c->rejected++;
+    snprintf(text, sizeof text, "device %llu: %.180s", (unsigned long long)w->serial,
+             w->error.message);
+    enum sotto_status status = task_event_log(t, "report.reject", w->round, text, err);
+    if (status == SOTTO_OK && w->torn && w->generation == t->groups[w->group].generation)
+        status =
+            rebuild(t, w->group, err); /* a higher generation threw the torn sums away already */
+    return status;
+}
+
+/* A group whose end waited for additions that were under way. */
+static enum sotto_status end_due(struct task_host *t, uint32_t group, struct sotto_error *err) {
+    struct group_host *g = &t->groups[group];
+    enum sotto_status status = SOTTO_OK;
+    if (g->end_due == GROUP_END_NONE || g->pending > 0)
+        return SOTTO_OK;
+    struct round_action again = {.kind = g->end_due == GROUP_END_SUM ? ROUND_DO_SUM
+                                                                     : ROUND_DO_FAIL_GROUP,
+                                 .round = t->round.round,
+                                 .group = group};
+    struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = clock_mono_ms()};
+    g->end_due = GROUP_END_NONE;
+    TRY(round_action_do(t, &again, NULL, err));
+    TRY(task_event(t, &tick, NULL, err));
+out:
+    return status;
+}
+
 static enum sotto_status checked(struct work *w, struct sotto_error *err) {
     struct task_host *t = w->task;
-    struct group_host *g = &t->groups[w->group];
     enum sotto_status status = SOTTO_OK;
+    bool *busy = member_busy(t, w->serial);
+    if (w->round != t->round.round || !t->round_live || w->group >= t->group_count || !busy)
+        return SOTTO_OK;
+    struct group_host *g = &t->groups[w->group];
+    *busy = false;
     g->pending--;
     if (w->status == SOTTO_OK &&
         w->generation != g->generation) /* added to sums that were thrown away */
-        return work_check(t, w->serial, w->group, w->announce, err);
-    if (w->status != SOTTO_OK) {
-        char text[240];
-        t->c->rejected++;
-        snprintf(text, sizeof text, "device %llu: %.180s", (unsigned long long)w->serial,
-                 w->error.message);
-        TRY(task_event_log(t, "report.reject", w->round, text, err));
-        if (w->torn)
-            TRY(rebuild(t, w->group, err));
+        return check_again(t, w->serial, w->group, w->announce, w->attempts, err);
+    if (ours(w->status) && !w->torn && w->attempts + 1 < WORK_ATTEMPTS) {
+        LOG(LOG_WARN, "report.again", LU("serial", w->serial), LS("reason", w->error.message));
+        return check_again(t, w->serial, w->group, w->announce, (uint8_t)(w->attempts + 1), err);
     }
+    if (w->status != SOTTO_OK)
+        TRY(reject(w, err));
     if (w->announce) {
         struct round_event e = {.kind = ROUND_EV_CHECKED,
                                 .now_ms = clock_mono_ms(),
@@ -278,12 +371,8 @@ static enum sotto_status checked(struct work *w, struct sotto_error *err) {
                                 .ok = w->status == SOTTO_OK};
         TRY(task_event(t, &e, NULL, err));
     }
-    if (g->sum_due && g->pending == 0) {
-        struct round_action again = {.kind = ROUND_DO_SUM, .round = w->round, .group = w->group};
-        TRY(round_action_do(t, &again, NULL, err));
-        struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = clock_mono_ms()};
-        TRY(task_event(t, &tick, NULL, err));
-    }
+    if (w->round == t->round.round && w->group < t->group_count)
+        TRY(end_due(t, w->group, err));
 out:
     return status;
 }
@@ -314,30 +403,40 @@ static enum sotto_status store_advance(struct work *w, struct store_version *v,
     v->number = last + 1;
     v->parent = t->round.base_version;
     v->round = w->round;
-    v->published = w->out.published;
+    v->published = w->advance->out.published;
     snprintf(v->origin, sizeof v->origin, "%s",
-             !w->out.published  ? "refused"
-             : w->out.distilled ? "distilled"
-                                : "round");
+             !w->advance->out.published  ? "refused"
+             : w->advance->out.distilled ? "distilled"
+                                         : "round");
     v->created_ms = clock_wall_ms();
-    v->package_hash = w->out.package_hash;
-    v->digest = w->out.digest;
-    v->package_bytes = w->out.package.len;
-    v->test_loss = w->out.test_loss;
-    v->test_accuracy = w->out.test_accuracy;
-    v->validation_loss = w->out.validation_loss;
-    v->validation_accuracy = w->out.validation_accuracy;
-    v->distill_gain = w->out.distill_gain;
+    v->package_hash = w->advance->out.package_hash;
+    v->digest = w->advance->out.digest;
+    v->package_bytes = w->advance->out.package.len;
+    v->test_loss = w->advance->out.test_loss;
+    v->test_accuracy = w->advance->out.test_accuracy;
+    v->validation_loss = w->advance->out.validation_loss;
+    v->validation_accuracy = w->advance->out.validation_accuracy;
+    v->distill_gain = w->advance->out.distill_gain;
     snprintf(v->kernel_set, sizeof v->kernel_set, "%s", kern_backend_kernel_set(c->backend));
-    snprintf(v->reason, sizeof v->reason, "%s", w->out.reason);
+    snprintf(v->reason, sizeof v->reason, "%s", w->advance->out.reason);
     TRY(store_version_add(c->store, v, v->published, err));
     t->round.version = v->number;
-    t->round.train_loss = w->out.train_loss;
-    t->round.train_accuracy = w->out.train_accuracy;
-    t->round.train_examples = w->out.train_examples;
-    snprintf(t->round.reason, sizeof t->round.reason, "%s", w->out.reason);
+    t->round.train_loss = w->advance->out.train_loss;
+    t->round.train_accuracy = w->advance->out.train_accuracy;
+    t->round.train_examples = w->advance->out.train_examples;
+    snprintf(t->round.reason, sizeof t->round.reason, "%s", w->advance->out.reason);
 out:
     return status;
+}
+
+/* What is wrong now may be right later, and the sums are safe: the step is made again. */
+static enum sotto_status advance_later(struct work *w, struct sotto_error *err) {
+    struct task_host *t = w->task;
+    char text[240];
+    t->advance_again_ms = clock_mono_ms() + ADVANCE_RETRY_MS;
+    snprintf(text, sizeof text, "the server step is made again in %d s: %.160s",
+             ADVANCE_RETRY_MS / 1000, w->error.message);
+    return task_event_log(t, "round.retry", w->round, text, err);
 }
 
 static enum sotto_status advanced(struct work *w, struct sotto_error *err) {
@@ -346,10 +445,14 @@ static enum sotto_status advanced(struct work *w, struct sotto_error *err) {
     struct store_version v;
     enum sotto_status status;
     char text[240];
+    bool good = w->status == SOTTO_OK;
+    memset(&v, 0, sizeof v);
     t->advancing = false;
+    if (ours(w->status) || w->status == SOTTO_FULL || w->status == SOTTO_CANCELLED)
+        return advance_later(w, err);
     TRY(store_begin(c->store, err));
     t->round.closed_ms = clock_wall_ms();
-    if (w->status == SOTTO_OK) {
+    if (good) {
         t->round.state = STORE_ROUND_COMMITTED;
         TRY(store_advance(w, &v, err));
         describe(t, &v, text, sizeof text);
@@ -361,11 +464,10 @@ static enum sotto_status advanced(struct work *w, struct sotto_error *err) {
     t->row.train_rounds_done++;
     TRY(store_round_close(c->store, &t->round, err));
     TRY(store_task_progress(c->store, t->row.id, t->row.next_round, t->row.train_rounds_done, err));
-    TRY(task_event_log(t, w->status == SOTTO_OK ? "round.commit" : "round.fail", w->round, text,
-                       err));
-    if (w->status == SOTTO_OK && v.reason[0])
+    TRY(task_event_log(t, good ? "round.commit" : "round.fail", w->round, text, err));
+    if (v.reason[0])
         TRY(task_event_log(t, "round.gate", w->round, v.reason, err));
-    if (w->status == SOTTO_OK && w->out.published) {
+    if (v.published) {
         t->version = v;
         t->row.version = v.number;
     }
@@ -375,10 +477,8 @@ static enum sotto_status advanced(struct work *w, struct sotto_error *err) {
         TRY(outbox_remove(c->outbox, path, false, err));
     }
     t->round_live = false;
-    struct round_event e = {.kind = ROUND_EV_ADVANCED,
-                            .now_ms = clock_mono_ms(),
-                            .round = w->round,
-                            .ok = w->status == SOTTO_OK && w->out.published};
+    struct round_event e = {
+        .kind = ROUND_EV_ADVANCED, .now_ms = clock_mono_ms(), .round = w->round, .ok = v.published};
     TRY(task_event(t, &e, NULL, err));
 out:
     return status;
@@ -389,16 +489,33 @@ enum sotto_status work_results(struct coordinator *c, struct sotto_error *err) {
     void *item;
     while (status == SOTTO_OK && queue_pop(c->results, 0, &item) == SOTTO_OK) {
         struct work *w = item;
+        c->running--;
         w->task->jobs--;
         status = w->kind == WORK_CHECK ? checked(w, err) : advanced(w, err);
         work_drop(w);
+        if (status == SOTTO_OK)
+            status = pump(c, err);
     }
     return status;
 }
 
 void work_drop(void *job) {
     struct work *w = job;
-    if (w->kind == WORK_ADVANCE)
-        advance_out_deinit(&w->out);
+    if (w->advance)
+        advance_out_deinit(&w->advance->out);
+    id_wipe(&w->keys, sizeof w->keys);
+    mem_free(w->advance);
     mem_free(w);
+}
+
+void work_close(struct coordinator *c) {
+    void *item;
+    while (c->results && queue_pop(c->results, 0, &item) == SOTTO_OK)
+        work_drop(item);
+    while (c->backlog_first) {
+        struct work *w = c->backlog_first;
+        c->backlog_first = w->next;
+        work_drop(w);
+    }
+    c->backlog_last = NULL;
 }

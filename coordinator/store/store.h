@@ -20,9 +20,12 @@ enum sotto_status store_begin(struct store *s,
                               struct sotto_error *err); /* nothing when one is open */
 enum sotto_status store_commit(struct store *s, struct sotto_error *err);
 bool store_in_transaction(const struct store *s);
+/* Whether a statement failed for a reason of the database (disk, lock, damage): end the process. */
+bool store_failed(const struct store *s);
 /* A consistent copy of the database in a new file. */
 enum sotto_status store_backup(struct store *s, const char *path, struct sotto_error *err);
 
+#define STORE_DOCUMENT_FLOOR "document_floor" /* u64: no lower document version is asked for */
 /* ---- Settings of this coordinator
  * -------------------------------------------------------------------------------- */
 enum sotto_status store_meta_set(struct store *s, const char *key, struct view value,
@@ -49,7 +52,7 @@ enum sotto_status store_ticket_add(struct store *s, const struct id_ticket *t,
 enum sotto_status store_ticket_get(struct store *s, uint64_t serial, struct store_ticket *out,
                                    struct sotto_error *err);
 /* The first serial never given to a ticket; reserves count of them. */
-enum sotto_status store_serial_reserve(struct store *s, uint32_t count, uint64_t *first,
+enum sotto_status store_serial_reserve(struct store *s, uint64_t count, uint64_t *first,
                                        struct sotto_error *err);
 enum sotto_status store_device_add(struct store *s, const struct id_cert *cert, const char *version,
                                    int64_t now_ms, struct sotto_error *err); /* spends the ticket */
@@ -72,6 +75,11 @@ enum sotto_status store_ticket_each_open(struct store *s, int64_t now_ms,
                                                                     const struct store_ticket *t),
                                          void *ctx, struct sotto_error *err);
 /* Serials of revoked devices, ascending; *serials is the caller's. */
+/* Whether a ticket or a device has this CURVE key. */
+enum sotto_status store_curve_known(struct store *s, const uint8_t curve_key[ID_KEY], bool *known,
+                                    struct sotto_error *err);
+/* A token that no device has used is worth nothing from here on. */
+enum sotto_status store_ticket_withdraw(struct store *s, uint64_t serial, struct sotto_error *err);
 enum sotto_status store_revoked(struct store *s, uint64_t **serials, uint32_t *count,
                                 struct sotto_error *err);
 
@@ -252,8 +260,8 @@ struct store_keep {
  * base of an open round), events, outcomes, expired spent tickets. */
 enum sotto_status store_retain(struct store *s, const struct store_keep *keep,
                                struct sotto_error *err);
-/* Closes every open round as failed and moves all tasks 2^20 round numbers on: after a restore from
- * a backup. */
+/* Closes every open round as failed and moves all tasks 2^20 round numbers on, serials and document
+ * versions too: after a restore from a backup. */
 enum sotto_status store_after_restore(struct store *s, int64_t now_ms, struct sotto_error *err);
 
 #endif

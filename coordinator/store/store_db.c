@@ -9,6 +9,7 @@
 enum sotto_status db_fail(struct store *s, const char *doing, struct sotto_error *err) {
     int code = sqlite3_errcode(s->db);
     const char *text = sqlite3_errmsg(s->db);
+    s->failed |= (code & 0xff) != SQLITE_CONSTRAINT;
     switch (code & 0xff) {
     case SQLITE_FULL:
         return SOTTO_FAIL(err, SOTTO_FULL,
@@ -105,7 +106,7 @@ enum sotto_status db_step(struct store *s, sqlite3_stmt *stmt, bool *row, struct
         db_done(stmt);
         return SOTTO_OK;
     }
-    enum sotto_status status = db_fail(s, sqlite3_sql(stmt), err);
+    enum sotto_status status = db_fail(s, sqlite3_stmt_readonly(stmt) ? "reading" : "writing", err);
     db_done(stmt);
     return status;
 }

@@ -58,7 +58,7 @@ enum sotto_status store_ticket_each_open(struct store *s, int64_t now_ms,
     return status;
 }
 
-enum sotto_status store_serial_reserve(struct store *s, uint32_t count, uint64_t *first,
+enum sotto_status store_serial_reserve(struct store *s, uint64_t count, uint64_t *first,
                                        struct sotto_error *err) {
     struct buf b;
     buf_init(&b, 8);
@@ -159,14 +159,34 @@ enum sotto_status store_device_count_report(struct store *s, uint64_t serial, bo
                                             struct sotto_error *err) {
     return db_run(
         s, err,
-        "UPDATE devices SET reports = reports + 1, rejected = rejected + ? WHERE serial = ?", "ii",
-        (int64_t)rejected, (int64_t)serial);
+        "UPDATE devices SET reports = reports + ?, rejected = rejected + ? WHERE serial = ?", "iii",
+        (int64_t)!rejected, (int64_t)rejected, (int64_t)serial);
 }
 
 enum sotto_status store_device_revoke(struct store *s, uint64_t serial, int64_t now_ms,
                                       struct sotto_error *err) {
     return db_run(s, err, "UPDATE devices SET revoked_ms = ? WHERE serial = ? AND revoked_ms = 0",
                   "ii", now_ms, (int64_t)serial);
+}
+
+enum sotto_status store_curve_known(struct store *s, const uint8_t curve_key[ID_KEY], bool *known,
+                                    struct sotto_error *err) {
+    sqlite3_stmt *stmt;
+    struct view key = view_of(curve_key, ID_KEY);
+    enum sotto_status status =
+        db_one(s, &stmt, "count", err,
+               "SELECT exists (SELECT 1 FROM tickets WHERE curve_key = ?) OR exists (SELECT 1 FROM "
+               "devices WHERE curve_key = ?)",
+               "bb", key, key);
+    if (status != SOTTO_OK)
+        return status;
+    *known = sqlite3_column_int(stmt, 0) != 0;
+    db_done(stmt);
+    return SOTTO_OK;
+}
+
+enum sotto_status store_ticket_withdraw(struct store *s, uint64_t serial, struct sotto_error *err) {
+    return db_run(s, err, "UPDATE tickets SET spent = 1 WHERE serial = ?", "i", (int64_t)serial);
 }
 
 enum sotto_status store_revoked(struct store *s, uint64_t **serials, uint32_t *count,

@@ -1,6 +1,8 @@
 /* Events and retention in the store. */
 #include "store/store_int.h"
 
+#define STORE_ROUNDS_KEPT 1000 /* of each task, however old */
+
 enum sotto_status store_event_add(struct store *s, int64_t now_ms, const char *kind,
                                   const char *task, uint32_t round, const char *text,
                                   struct sotto_error *err) {
@@ -21,7 +23,7 @@ enum sotto_status store_event_each(struct store *s, uint64_t after_id, uint32_t 
                 " ? ORDER BY id DESC LIMIT ?) ORDER BY id",
                 "ii", (int64_t)after_id, limit ? (int64_t)limit : (int64_t)-1);
     while (status == SOTTO_OK && (status = db_step(s, stmt, &row, err)) == SOTTO_OK && row) {
-        char kind[48], task[64], text[256];
+        char kind[48], task[64], text[512];
         db_text(stmt, 2, kind, sizeof kind);
         db_text(stmt, 3, task, sizeof task);
         db_text(stmt, 5, text, sizeof text);
@@ -38,18 +40,30 @@ enum sotto_status store_retain(struct store *s, const struct store_keep *keep,
     enum sotto_status status;
     TRY(db_run(s, err, "DELETE FROM events WHERE at_ms < ?", "i", keep->events_before_ms));
     TRY(db_run(s, err, "DELETE FROM outcomes WHERE at_ms < ?", "i", keep->outcomes_before_ms));
-    TRY(db_run(s, err, "DELETE FROM tickets WHERE spent = 1 AND expiry_ms < ?", "i",
-               keep->outcomes_before_ms));
+    TRY(db_run(s, err, "DELETE FROM tickets WHERE expiry_ms < ?", "i", keep->outcomes_before_ms));
     TRY(db_run(s, err,
                "DELETE FROM members WHERE (task, round) IN (SELECT task, round FROM rounds WHERE "
                "state >= 2 AND"
                " closed_ms < ?)",
                "i", keep->outcomes_before_ms));
+    TRY(db_run(s, err,
+               "DELETE FROM groups WHERE (task, round) IN (SELECT task, round FROM rounds WHERE "
+               "state >= 2 AND closed_ms < ?)",
+               "i", keep->outcomes_before_ms));
+    TRY(db_run(s, err,
+               "DELETE FROM rounds WHERE state >= 2 AND closed_ms < ? AND round < (SELECT "
+               "t.next_round FROM tasks t WHERE t.id = rounds.task) - ?",
+               "ii",
+               keep->events_before_ms < keep->outcomes_before_ms ? keep->events_before_ms
+                                                                 : keep->outcomes_before_ms,
+               (int64_t)STORE_ROUNDS_KEPT));
     TRY(db_run(
         s, err,
         "DELETE FROM versions WHERE released = 0"
         " AND number <= (SELECT max(v.number) FROM versions v WHERE v.task = versions.task) - ?"
         " AND number <> (SELECT t.version FROM tasks t WHERE t.id = versions.task)"
+        " AND number <> coalesce((SELECT p.parent FROM tasks t JOIN versions p ON p.task = t.id"
+        "   AND p.number = t.version WHERE t.id = versions.task), 0)"
         " AND NOT EXISTS (SELECT 1 FROM rounds r WHERE r.task = versions.task AND r.state < 2"
         "   AND r.base_version = versions.number)",
         "i", (int64_t)keep->versions));

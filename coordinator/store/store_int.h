@@ -6,11 +6,12 @@
 
 #include "store/store.h"
 
-#define STORE_STATEMENTS_MAX 96
+#define STORE_STATEMENTS_MAX 128
 
 struct store {
     sqlite3 *db;
     bool in_transaction;
+    bool failed; /* a statement failed for a reason of the database */
     size_t statement_count;
     struct {
         const char *sql; /* static string: the key is its address */

@@ -91,36 +91,56 @@ static enum sotto_status pragma_int(struct store *s, const char *sql, int64_t *o
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? SOTTO_OK : db_fail(s, sql, err);
 }
 
+/* A copy beside the database before an older schema is changed; one of an interrupted try is
+ * replaced. */
+static enum sotto_status snapshot(struct store *s, const char *path, size_t version,
+                                  struct sotto_error *err) {
+    char copy[IO_PATH_MAX + 32];
+    sqlite3_stmt *stmt = NULL;
+    snprintf(copy, sizeof copy, "%s.schema%zu", path, version);
+    enum sotto_status status = io_remove(copy, err);
+    if (status != SOTTO_OK)
+        return status;
+    if (sqlite3_prepare_v2(s->db, "VACUUM INTO ?", -1, &stmt, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(stmt, 1, copy, -1, SQLITE_TRANSIENT) != SQLITE_OK ||
+        sqlite3_step(stmt) != SQLITE_DONE)
+        status = db_fail(s, "saving a copy before the schema changes", err);
+    sqlite3_finalize(stmt);
+    (void)chmod(copy, 0600);
+    return status;
+}
+
+static enum sotto_status migrate_one(struct store *s, size_t version, struct sotto_error *err) {
+    enum sotto_status status;
+    char sql[128];
+    TRY(exec(s, "BEGIN IMMEDIATE", "starting a migration", err));
+    TRY(exec(s, store_migrations[version], "migrating", err));
+    snprintf(sql, sizeof sql, "PRAGMA user_version=%zu; PRAGMA application_id=%d; COMMIT",
+             version + 1, STORE_APPLICATION_ID);
+    TRY(exec(s, sql, "committing a migration", err));
+out:
+    if (status != SOTTO_OK)
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    return status;
+}
+
 static enum sotto_status migrate(struct store *s, const char *path, struct sotto_error *err) {
     enum sotto_status status;
-    int64_t version = 0, application = 0;
-    char sql[512];
+    int64_t version = 0, application = 0, tables = 0;
     TRY(pragma_int(s, "PRAGMA user_version", &version, err));
     TRY(pragma_int(s, "PRAGMA application_id", &application, err));
-    if (version != 0 && application != STORE_APPLICATION_ID)
+    TRY(pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err));
+    if ((version != 0 || tables != 0) && application != STORE_APPLICATION_ID)
         TRY_FAIL(err, SOTTO_CORRUPT, "%s: not a coordinator's database", path);
-    if (version > (int64_t)store_migration_count)
+    if (version < 0 || version > (int64_t)store_migration_count)
         TRY_FAIL(err, SOTTO_VERSION,
                  "%s: made by a newer sotto (schema %lld, this one knows %zu); upgrade sotto", path,
                  (long long)version, store_migration_count);
     for (size_t i = (size_t)version; i < store_migration_count; i++) {
-        if (i > 0) { /* a snapshot before an older schema is changed */
-            snprintf(sql, sizeof sql, "VACUUM INTO '%s.schema%zu'", path, i);
-            TRY(exec(s, sql, "saving a snapshot before migration", err));
-        }
-        TRY(exec(s, "BEGIN IMMEDIATE", "starting a migration", err));
-        status = exec(s, store_migrations[i], "migrating", err);
-        if (status == SOTTO_OK) {
-            snprintf(sql, sizeof sql, "PRAGMA user_version=%zu; PRAGMA application_id=%d; COMMIT",
-                     i + 1, STORE_APPLICATION_ID);
-            status = exec(s, sql, "committing a migration", err);
-        }
-        if (status != SOTTO_OK) {
-            sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-            goto out;
-        }
+        if (i > 0)
+            TRY(snapshot(s, path, i, err));
+        TRY(migrate_one(s, i, err));
     }
-    status = SOTTO_OK;
 out:
     return status;
 }
@@ -129,8 +149,9 @@ static enum sotto_status quick_check(struct store *s, const char *path, struct s
     sqlite3_stmt *stmt = NULL;
     if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &stmt, NULL) != SQLITE_OK)
         return db_fail(s, "checking the database", err);
-    bool good = sqlite3_step(stmt) == SQLITE_ROW &&
-                strcmp((const char *)sqlite3_column_text(stmt, 0), "ok") == 0;
+    const char *text =
+        sqlite3_step(stmt) == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    bool good = text && strcmp(text, "ok") == 0;
     sqlite3_finalize(stmt);
     if (!good)
         return SOTTO_FAIL(err, SOTTO_CORRUPT,
@@ -204,6 +225,10 @@ enum sotto_status store_commit(struct store *s, struct sotto_error *err) {
     if (status == SOTTO_OK)
         s->in_transaction = false;
     return status;
+}
+
+bool store_failed(const struct store *s) {
+    return s->failed;
 }
 
 bool store_in_transaction(const struct store *s) {

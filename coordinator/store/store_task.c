@@ -1,6 +1,7 @@
 /* Tasks in the store. */
 #include <string.h>
 
+#include "round/round_int.h"
 #include "store/store_int.h"
 
 void store_task_deinit(struct store_task *t) {
@@ -61,8 +62,11 @@ enum sotto_status store_task_get(struct store *s, const char *name, struct store
     sqlite3_stmt *stmt;
     enum sotto_status status = db_one(
         s, &stmt, "task", NULL, "SELECT " TASK_COLUMNS " FROM tasks WHERE name = ?", "t", name);
-    if (status == SOTTO_NOT_FOUND)
-        return SOTTO_FAIL(err, status, "no task '%s'; sottoctl task list shows them all", name);
+    if (status == SOTTO_NOT_FOUND) {
+        char shown[96];
+        return SOTTO_FAIL(err, status, "no task '%s'; sottoctl task list shows them all",
+                          sotto_escape(shown, sizeof shown, name, strlen(name)));
+    }
     if (status != SOTTO_OK)
         return db_fail(s, "reading a task", err);
     status = task_row(stmt, out, err);
@@ -100,20 +104,49 @@ enum sotto_status store_task_each(struct store *s,
     return status;
 }
 
+/* Serials and document versions that were given after the backup must not be given again. */
+static enum sotto_status move_on(struct store *s, struct sotto_error *err) {
+    enum sotto_status status;
+    struct buf bytes;
+    uint64_t first, floor = ROUND_RESTORE_GAP;
+    struct id_document d;
+    memset(&d, 0, sizeof d);
+    buf_init(&bytes, (size_t)16 << 20);
+    TRY(store_serial_reserve(s, ROUND_RESTORE_GAP, &first, err));
+    status = store_meta_get(s, "document", &bytes, err);
+    if (status == SOTTO_OK)
+        status = id_document_read(buf_view(&bytes), NULL, &d, err);
+    if (status != SOTTO_OK && status != SOTTO_NOT_FOUND)
+        goto out;
+    floor += d.version;
+    TRY(store_meta_set(s, STORE_DOCUMENT_FLOOR, view_of(&floor, sizeof floor), err));
+out:
+    id_document_deinit(&d);
+    buf_deinit(&bytes);
+    return status;
+}
+
 enum sotto_status store_after_restore(struct store *s, int64_t now_ms, struct sotto_error *err) {
     enum sotto_status status;
+    TRY(db_run(
+        s, err,
+        "INSERT INTO outcomes (serial, terms_hash, outcome, at_ms) SELECT m.serial, "
+        "r.terms_hash, ?, ? FROM members m JOIN rounds r USING (task, round) WHERE r.state < "
+        "2 ON CONFLICT (serial, terms_hash) DO NOTHING",
+        "ii", (int64_t)sotto_Outcome_OUTCOME_RETURNED, now_ms));
     TRY(db_run(s, err,
-               "INSERT OR REPLACE INTO outcomes (serial, terms_hash, outcome, at_ms) SELECT "
-               "m.serial, r.terms_hash, ?,"
-               " ? FROM members m JOIN rounds r USING (task, round) WHERE r.state < 2",
-               "ii", (int64_t)sotto_Outcome_OUTCOME_RETURNED, now_ms));
+               "UPDATE tasks SET train_rounds_done = train_rounds_done + 1 WHERE id IN (SELECT "
+               "task FROM rounds WHERE state < 2 AND kind = 1)",
+               ""));
     TRY(db_run(
         s, err,
         "UPDATE rounds SET state = 3, closed_ms = ?, reason = 'closed by a restore from a backup'"
         " WHERE state < 2",
         "i", now_ms));
-    TRY(db_run(s, err, "UPDATE tasks SET next_round = next_round + 1048576", ""));
+    TRY(db_run(s, err, "UPDATE tasks SET next_round = next_round + ?", "i",
+               (int64_t)ROUND_RESTORE_GAP));
     TRY(db_run(s, err, "DELETE FROM uploads", ""));
+    TRY(move_on(s, err));
 out:
     return status;
 }
