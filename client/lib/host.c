@@ -223,7 +223,7 @@ enum sotto_status client_session_make(struct sotto_client *c, struct sotto_error
     WIRE_SET_TEXT(config.version, SOTTO_VERSION_TEXT);
     id_random(&config.jitter_seed, sizeof config.jitter_seed);
     buf_init(&hold, 0);
-    TRY(devstore_reports_expire(c->store, clock_wall_ms() - CLIENT_OUTCOMES_MS, err));
+    TRY(devstore_expire(c->store, clock_wall_ms() - CLIENT_RETENTION_MS, err));
     status = devstore_session(c->store, &saved, &hold, err);
     if (status == SOTTO_OK) {
         saved.document = &c->document;

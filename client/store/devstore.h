@@ -167,9 +167,9 @@ enum sotto_status devstore_report_chunk(struct devstore *s, const struct wire_ha
 /* As SESSION_DO_STORE_OUTCOME says. An unknown report is no error. */
 enum sotto_status devstore_outcome(struct devstore *s, const struct wire_hash *terms,
                                    sotto_Outcome outcome, struct sotto_error *err);
-/* Reports older than that are closed as kept. */
-enum sotto_status devstore_reports_expire(struct devstore *s, int64_t before_ms,
-                                          struct sotto_error *err);
+/* Retention: reports older than that are closed as kept, residuals and models of tasks that are
+ * silent for so long go. */
+enum sotto_status devstore_expire(struct devstore *s, int64_t before_ms, struct sotto_error *err);
 
 /* ---- Counters, history
  * ----------------------------------------------------------------------------------------------------

@@ -142,8 +142,8 @@ enum sotto_status devstore_package_put(struct devstore *s, const struct wire_has
     TRY(store_file_new(s, "package", bytes, file, err));
     TRY(db_exec(s, err,
                 "INSERT OR REPLACE INTO package VALUES(?, ?, ?,"
-                " (SELECT coalesce(max(stored), 0) + 1 FROM package))",
-                "btt", hash->b, (size_t)WIRE_HASH, task, file));
+                " (SELECT coalesce(max(stored), 0) + 1 FROM package), ?)",
+                "btti", hash->b, (size_t)WIRE_HASH, task, file, clock_wall_ms()));
     TRY(drop_others(s, task, hash, err));
     TRY(devstore_part_drop(s, err));
     TRY(devstore_commit(s, err));

@@ -60,9 +60,9 @@ static enum sotto_status residual_put(struct devstore *s, const struct devstore_
     const enum sotto_status status = store_vector_write(s, "residual", values, count, file, err);
     if (status != SOTTO_OK)
         return status;
-    return db_exec(s, err, "INSERT OR REPLACE INTO residual VALUES(?, ?, ?, ?, ?)", "bbiit",
+    return db_exec(s, err, "INSERT OR REPLACE INTO residual VALUES(?, ?, ?, ?, ?, ?)", "bbiiti",
                    which->task_id, (size_t)WIRE_TASK_ID, which->layout.b, (size_t)WIRE_HASH,
-                   (int64_t)which->round, (int64_t)count, file);
+                   (int64_t)which->round, (int64_t)count, file, clock_wall_ms());
 }
 
 /* ---- Reports
@@ -239,8 +239,8 @@ out:
     return status;
 }
 
-enum sotto_status devstore_reports_expire(struct devstore *s, int64_t before_ms,
-                                          struct sotto_error *err) {
+static enum sotto_status close_old_reports(struct devstore *s, int64_t before_ms,
+                                           struct sotto_error *err) {
     for (;;) {
         sqlite3_stmt *stmt = NULL;
         struct wire_hash hash;
@@ -257,4 +257,19 @@ enum sotto_status devstore_reports_expire(struct devstore *s, int64_t before_ms,
         if (status != SOTTO_OK)
             return status;
     }
+}
+
+enum sotto_status devstore_expire(struct devstore *s, int64_t before_ms, struct sotto_error *err) {
+    enum sotto_status status = devstore_begin(s, err);
+    if (status != SOTTO_OK)
+        return status;
+    TRY(close_old_reports(s, before_ms, err));
+    /* Their files are swept at the next start. */
+    TRY(db_exec(s, err, "DELETE FROM residual WHERE made_ms < ?", "i", before_ms));
+    TRY(db_exec(s, err, "DELETE FROM package WHERE made_ms < ?", "i", before_ms));
+    TRY(devstore_commit(s, err));
+out:
+    if (status != SOTTO_OK)
+        devstore_rollback(s);
+    return status;
 }

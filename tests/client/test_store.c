@@ -237,7 +237,7 @@ static void test_report_life(void **state) {
     ASSERT_OK(accept(s, 2, &err));
     ASSERT_OK(seal(s, 2, 1, &err));
     ASSERT_OK(outcome(s, 2, sotto_Outcome_OUTCOME_OPEN, &err));
-    ASSERT_OK(devstore_reports_expire(s, 1001, &err));
+    ASSERT_OK(devstore_expire(s, 1001, &err));
     (void)stage_of(s, &saved);
     assert_int_equal(saved.open_report_count, 0);
     buf_deinit(&chunk);
