@@ -14,8 +14,7 @@
 #define CLIENT_STORE_RETRY_MS  5000u
 #define CLIENT_STORE_RETRY_MAX 300000u
 #define CLIENT_ENROLL_WAIT_MS  10000u
-#define CLIENT_OUTCOMES_MS                                                                         \
-    (60ll * 24 * 3600 * 1000) /* reports without an outcome for so long are closed */
+#define CLIENT_RETENTION_MS    (60ll * 24 * 3600 * 1000) /* of what nobody has asked for */
 
 /* What the policy file says beside the session's policy. */
 struct client_policy {
