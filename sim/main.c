@@ -6,6 +6,7 @@
 
 #include "report.h"
 #include "sotto/zoo.h"
+#include "wire.h"
 
 #define SETS_MAX (CONFIG_LIST_MAX - 2)
 
@@ -48,8 +49,11 @@ static int run_command(struct cli *cli) {
     struct sim *s = NULL;
     struct report r = {.x = &x, .out = stdout, .json = cli_json(cli), .dir = cli_flag(cli, "out")};
     struct sim_config config = {.on_round = on_round, .ctx = &r};
+    struct sim_totals wired;
+    struct buf package;
     uint64_t workers = 0;
     enum sotto_status status;
+    buf_init(&package, PACKAGE_BYTES_MAX);
     memset(&x, 0, sizeof x);
     log_setup(LOG_WARN, LOG_TEXT);
     r.live = !r.json && isatty(STDOUT_FILENO);
@@ -65,10 +69,16 @@ static int run_command(struct cli *cli) {
     TRY(report_open(&r, &err));
     if (!r.json)
         say_start(&r);
-    TRY(sim_open(&x, &config, &s, &err));
-    TRY(sim_run(s, &err));
-    TRY(report_end(&r, sim_totals(s), sim_package(s), &err));
+    if (cli_flag(cli, "wire")) {
+        TRY(wire_run(&x, &config, &wired, &package, &err));
+        TRY(report_end(&r, &wired, buf_view(&package), &err));
+    } else {
+        TRY(sim_open(&x, &config, &s, &err));
+        TRY(sim_run(s, &err));
+        TRY(report_end(&r, sim_totals(s), sim_package(s), &err));
+    }
 out:
+    buf_deinit(&package);
     sim_close(s);
     report_close(&r);
     experiment_deinit(&x);
@@ -155,6 +165,8 @@ static const struct cli_flag run_flags[] = {
     {"seed", 's', "N", false, "the same as --set task.seed=N"},
     {"workers", 'w', "N", false,
      "threads that train; the result does not depend on it (default: one a processor)"},
+    {"wire", 0, NULL, false,
+     "over the real transport: a coordinator and at most 32 clients in this process"},
     CLI_FLAGS_END,
 };
 static const struct cli_flag plot_flags[] = {
