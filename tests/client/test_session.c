@@ -439,6 +439,48 @@ static void test_bad_saved_state(void **state) {
     world_free(w);
 }
 
+/* Every allocation of making and stepping a session may fail: NOMEM, and the step can be repeated.
+ */
+static enum sotto_status make_and_step(void *ctx, struct sotto_error *err) {
+    struct world *w = ctx;
+    struct session_action actions[SESSION_ACTIONS_MAX];
+    const uint8_t nonce[WIRE_NONCE] = {1};
+    const struct session_task task = {.last_round = 3};
+    struct session_saved saved = {
+        .document = &w->document, .task_count = 1, .tasks = &task, .bytes_left = -1};
+    struct session_event tick = {.kind = SESSION_TICK, .now_ms = 5, .conditions.online = true};
+    struct session_event up = {.kind = SESSION_CONNECTED, .now_ms = 6};
+    sotto_Envelope m = sotto_Envelope_init_zero;
+    struct session_event message = {.kind = SESSION_MESSAGE, .now_ms = 7, .message = &m};
+    struct session *s = NULL;
+    size_t count = SESSION_ACTIONS_MAX;
+    enum sotto_status status;
+    TRY(session_new(&w->config, &saved, &s, err));
+    TRY(session_step(s, &tick, nonce, actions, &count, err));
+    count = SESSION_ACTIONS_MAX;
+    TRY(session_step(s, &up, nonce, actions, &count, err));
+    assert_int_equal(actions[count - 1].kind, SESSION_DO_SEND);
+    m.which_body = sotto_Envelope_check_in_reply_tag;
+    world_plan(w, &w->rounds[5], actions[count - 1].message->body.check_in.nonce.bytes,
+               &m.body.check_in_reply);
+    count = SESSION_ACTIONS_MAX;
+    TRY(session_step(s, &message, nonce, actions, &count, err));
+    assert_int_equal(session_stage(s), SESSION_ACCEPTED);
+    count = 3;
+    assert_int_equal(session_step(s, &tick, nonce, actions, &count, NULL), SOTTO_INVALID);
+out:
+    session_free(s);
+    return status;
+}
+
+static void test_out_of_memory(void **state) {
+    (void)state;
+    struct world *w = world_new(19);
+    world_open_round(w, 5);
+    test_oom_loop(make_and_step, w);
+    world_free(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_round),
@@ -460,6 +502,7 @@ int main(void) {
         cmocka_unit_test(test_fills_open_reports),
         cmocka_unit_test(test_unasked_messages),
         cmocka_unit_test(test_bad_saved_state),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
