@@ -1,0 +1,66 @@
+/* Small experiments for the simulator's tests: drawn digits, logistic regression. */
+#ifndef SOTTO_TESTS_SIM_FIXTURE_H
+#define SOTTO_TESTS_SIM_FIXTURE_H
+
+#include <stdio.h>
+#include <string.h>
+
+#include "sim.h"
+#include "support.h"
+
+#define FIXTURE_ROUNDS 64u
+#define FIXTURE_YAML                                                                               \
+    "task: {name: small, seed: 5}\n"                                                               \
+    "model: {zoo: logreg}\n"                                                                       \
+    "data: {name: generator, per_writer: 20}\n"                                                    \
+    "clients: 12\n"                                                                                \
+    "partition: {scheme: natural}\n"                                                               \
+    "rounds: 4\n"                                                                                  \
+    "cohort: 4\n"                                                                                  \
+    "local: {epochs: 1, batch: 10, lr: 0.1}\n"                                                     \
+    "uplink: {keep: 0.1, bits: 8, stochastic: true, error_feedback: true}\n"                       \
+    "evaluation: {count: 100}\n"
+
+/* What a run said. */
+struct fixture {
+    struct sim_round_result rounds[FIXTURE_ROUNDS];
+    uint32_t count;
+    struct sim_totals totals;
+};
+
+static inline bool fixture_on_round(void *ctx, const struct sim_round_result *r,
+                                    const struct sim_totals *so_far) {
+    struct fixture *f = ctx;
+    (void)so_far;
+    if (f->count < FIXTURE_ROUNDS)
+        f->rounds[f->count++] = *r;
+    return true;
+}
+
+/* Runs the small experiment with the settings in sets, which ends with NULL. */
+static inline enum sotto_status fixture_run(struct fixture *f, unsigned workers,
+                                            const char *const *sets, struct sotto_error *err) {
+    struct experiment x;
+    struct sim *s = NULL;
+    size_t n = 0;
+    const struct sim_config config = {
+        .workers = workers, .temp_dir = test_tmpdir(), .on_round = fixture_on_round, .ctx = f};
+    memset(f, 0, sizeof *f);
+    while (sets && sets[n])
+        n++;
+    enum sotto_status status = experiment_open(
+        &x, NULL, view_of(FIXTURE_YAML, sizeof FIXTURE_YAML - 1), NULL, sets, n, err);
+    if (status == SOTTO_OK)
+        status = sim_open(&x, &config, &s, err);
+    if (status == SOTTO_OK)
+        status = sim_run(s, err);
+    if (s)
+        f->totals = *sim_totals(s);
+    sim_close(s);
+    experiment_deinit(&x);
+    return status;
+}
+
+#define SETS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+#endif
