@@ -159,7 +159,11 @@ static enum sotto_status take_token(struct view bytes, struct id_token *out,
         memcmp(curve.public_key, out->ticket.curve_key, ID_KEY) != 0)
         TRY_FAIL(err, SOTTO_CORRUPT, "the token's secret does not belong to its ticket");
     const struct view document = {bytes.p + TOKEN_FIXED, bytes.n - TOKEN_FIXED};
-    TRY(id_document_read(document, out->ticket.fleet, &d, err));
+    status = id_document_read(document, out->ticket.fleet, &d, err);
+    if (status != SOTTO_OK) {
+        (void)sotto_error_prefix(err, "the token is damaged");
+        goto out;
+    }
     out->document = mem_dup(document.p, document.n);
     if (out->document == NULL)
         TRY_FAIL(err, SOTTO_NOMEM, "cannot hold the token's document");
