@@ -86,7 +86,7 @@ int main(int argc, char **argv) {
     if (!failed && !sotto_client_enrolled(c))
         failed = check(c, "enroll", sotto_client_enroll(c, argv[2]));
     /* An app calls poll from its own loop, and says what it knows of the device. */
-    const time_t end = time(NULL) + (argc > 3 ? atol(argv[3]) : 60);
+    const time_t end = time(NULL) + (argc > 3 ? strtol(argv[3], NULL, 10) : 60);
     sotto_client_state state = {.size = sizeof state};
     while (!failed && time(NULL) < end) {
         const sotto_client_conditions now = {.charging = true,

@@ -1,8 +1,10 @@
-/* The device half of a round as a state machine without I/O: events in, actions out. Hosts: the client library (ZeroMQ, SQLite),
- * the simulator (virtual clock), the fault tests. No clock, socket, disk or entropy inside.
+/* The device half of a round as a state machine without I/O: events in, actions out. Hosts: the
+ * client library (ZeroMQ, SQLite), the simulator (virtual clock), the fault tests. No clock,
+ * socket, disk or entropy inside.
  *
- * The host executes a step's actions in order; all STORE actions of a step are one transaction, durable before any SEND of that
- * step leaves. After a crash, or when such a transaction fails, the host makes a new session from its store and goes on. */
+ * The host executes a step's actions in order; all STORE actions of a step are one transaction,
+ * durable before any SEND of that step leaves. After a crash, or when such a transaction fails, the
+ * host makes a new session from its store and goes on. */
 #ifndef SOTTO_CLIENT_SESSION_H
 #define SOTTO_CLIENT_SESSION_H
 
@@ -10,12 +12,14 @@
 #include "sotto/protocol.h"
 
 #define SESSION_OPEN_REPORTS_MAX 16
-#define SESSION_TASKS_MAX 256
-/* What is hashed, with wire_hash_of's label: a package as a device downloads it, and a sealed report as it is announced. */
+#define SESSION_TASKS_MAX        256
+/* What is hashed, with wire_hash_of's label: a package as a device downloads it, and a sealed
+ * report as it is announced. */
 #define SESSION_LABEL_PACKAGE WIRE_LABEL_PACKAGE
-#define SESSION_LABEL_REPORT WIRE_LABEL_REPORT
+#define SESSION_LABEL_REPORT  WIRE_LABEL_REPORT
 
-/* The device owner's limits; a plan that asks for more is declined by the rule's name. 0 means no limit where a maximum. */
+/* The device owner's limits; a plan that asks for more is declined by the rule's name. 0 means no
+ * limit where a maximum. */
 struct session_policy {
     uint64_t bytes_per_day_max;
     uint32_t rounds_per_day_max;
@@ -24,12 +28,17 @@ struct session_policy {
     uint64_t train_ms_max;
     bool need_charging, need_idle, need_unmetered;
     int battery_percent_min;
-    enum { SESSION_SECAGG_OFF = 0, SESSION_SECAGG_PREFERRED, SESSION_SECAGG_REQUIRED } secure_aggregation;
+    enum {
+        SESSION_SECAGG_OFF = 0,
+        SESSION_SECAGG_PREFERRED,
+        SESSION_SECAGG_REQUIRED
+    } secure_aggregation;
     uint32_t minimum_group;
     float minimum_noise;
     uint32_t allowed_key_count; /* 0: any of the document's */
     uint8_t allowed_keys[4][ID_KEY];
-    uint32_t checkin_min_ms; /* shortest time between two check-ins, and the first step of back-off */
+    uint32_t
+        checkin_min_ms; /* shortest time between two check-ins, and the first step of back-off */
 };
 /* No limits, any signing key, nothing needed but to be online; at most one check-in a second. */
 void session_policy_defaults(struct session_policy *p);
@@ -42,45 +51,62 @@ enum session_stage {
 };
 
 enum session_event_kind {
-    SESSION_TICK,       /* time passed, conditions may have changed */
+    SESSION_TICK, /* time passed, conditions may have changed */
     SESSION_CONNECTED,
-    SESSION_REFUSED,    /* ZAP refused the key */
-    SESSION_LOST,       /* connection lost or endpoint silent */
-    SESSION_MESSAGE,    /* envelope and payload from the coordinator */
-    SESSION_PREPARED,   /* answer to PREPARE: package decoded, schema and counts known */
-    SESSION_TRAINED,    /* answer to TRAIN: the report is sealed and stored (the host did residual + report + terms in one transaction) */
-    SESSION_FAILED,     /* PREPARE or TRAIN failed; error says why */
+    SESSION_REFUSED,  /* ZAP refused the key */
+    SESSION_LOST,     /* connection lost or endpoint silent */
+    SESSION_MESSAGE,  /* envelope and payload from the coordinator */
+    SESSION_PREPARED, /* answer to PREPARE: package decoded, schema and counts known */
+    SESSION_TRAINED,  /* answer to TRAIN: the report is sealed and stored (the host did residual +
+                         report + terms in one transaction) */
+    SESSION_FAILED,   /* PREPARE or TRAIN failed; error says why */
 };
 struct session_event {
     enum session_event_kind kind;
     uint64_t now_ms; /* monotonic */
     const sotto_Envelope *message;
     struct view payload;
-    struct { bool charging, idle, unmetered, online; int battery_percent; } conditions; /* TICK; battery -1: unknown */
+    struct {
+        bool charging, idle, unmetered, online;
+        int battery_percent;
+    } conditions;            /* TICK; battery -1: unknown */
     uint32_t train_permille; /* TICK: of the local training, for heartbeats */
-    struct { bool schema_ok; uint32_t examples; uint64_t arena_bytes; double flops; char detail[128]; } prepared;
-    struct { uint64_t bytes; struct wire_hash hash; } report; /* TRAINED */
+    struct {
+        bool schema_ok;
+        uint32_t examples;
+        uint64_t arena_bytes;
+        double flops;
+        char detail[128];
+    } prepared;
+    struct {
+        uint64_t bytes;
+        struct wire_hash hash;
+    } report; /* TRAINED */
     const struct sotto_error *error;
 };
 
 enum session_action_kind {
-    SESSION_DO_CONNECT,       /* to endpoint `endpoint` of the document */
+    SESSION_DO_CONNECT, /* to endpoint `endpoint` of the document */
     SESSION_DO_DISCONNECT,
-    SESSION_DO_SEND,          /* message; payload = chunk `chunk` of the sealed report when has_chunk */
-    SESSION_DO_STORE_TERMS,   /* accept terms: bytes, terms_hash; the last round of session_terms' task moves with it */
-    SESSION_DO_STORE_CHUNK,   /* bytes at chunk * CHUNK_BYTES of the download of package `package`; chunk 0 starts it anew with
-                                 blob_bytes and delta (from the package held). Need not be durable */
-    SESSION_DO_PREPARE,       /* verify `package` (apply the delta), decode it, open the collection: answer PREPARED, or FAILED after
-                                 dropping what was downloaded */
-    SESSION_DO_TRAIN,         /* train or evaluate (from the checkpoint, if one is kept for these terms), encode, seal, store; answer
-                                 TRAINED or FAILED */
-    SESSION_DO_STORE_OUTCOME, /* of a report. OPEN: acknowledged, the terms are done, the report is kept open. KEPT: drop it.
-                                 RETURNED: add its decoded mass to the residual and drop it. Each in one transaction */
-    SESSION_DO_DROP_TERMS,    /* aborted, declined or expired before sealing: terms and training state are dropped */
-    SESSION_DO_STORE_DOCUMENT,/* payload: a newer coordinator document, already verified */
-    SESSION_DO_STORE_COUNTERS,/* daily buckets: bytes_left, rounds_left */
-    SESSION_DO_CANCEL,        /* stop training; a checkpoint is kept until DROP_TERMS or TRAINED */
-    SESSION_DO_NOTE,          /* text for history and log */
+    SESSION_DO_SEND, /* message; payload = chunk `chunk` of the sealed report when has_chunk */
+    SESSION_DO_STORE_TERMS, /* accept terms: bytes, terms_hash; the last round of session_terms'
+                               task moves with it */
+    SESSION_DO_STORE_CHUNK, /* bytes at chunk * CHUNK_BYTES of the download of package `package`;
+                               chunk 0 starts it anew with blob_bytes and delta (from the package
+                               held). Need not be durable */
+    SESSION_DO_PREPARE,     /* verify `package` (apply the delta), decode it, open the collection:
+                               answer PREPARED, or FAILED after dropping what was downloaded */
+    SESSION_DO_TRAIN, /* train or evaluate (from the checkpoint, if one is kept for these terms),
+                         encode, seal, store; answer TRAINED or FAILED */
+    SESSION_DO_STORE_OUTCOME, /* of a report. OPEN: acknowledged, the terms are done, the report is
+                                 kept open. KEPT: drop it. RETURNED: add its decoded mass to the
+                                 residual and drop it. Each in one transaction */
+    SESSION_DO_DROP_TERMS, /* aborted, declined or expired before sealing: terms and training state
+                              are dropped */
+    SESSION_DO_STORE_DOCUMENT, /* payload: a newer coordinator document, already verified */
+    SESSION_DO_STORE_COUNTERS, /* daily buckets: bytes_left, rounds_left */
+    SESSION_DO_CANCEL,         /* stop training; a checkpoint is kept until DROP_TERMS or TRAINED */
+    SESSION_DO_NOTE,           /* text for history and log */
 };
 struct session_action {
     enum session_action_kind kind;
@@ -93,7 +119,7 @@ struct session_action {
     double bytes_left, rounds_left;
     struct wire_hash terms_hash;
     struct wire_hash package; /* STORE_CHUNK, PREPARE */
-    struct view bytes; /* terms, chunk or document: valid until the next step */
+    struct view bytes;        /* terms, chunk or document: valid until the next step */
     sotto_Outcome outcome;
     char text[160];
 };
@@ -101,8 +127,8 @@ struct session_action {
 struct session; /* opaque, ~a few KB: thousands fit in memory */
 /* What a status page says. */
 enum session_phase {
-    SESSION_IDLE,      /* waits for its time or for conditions */
-    SESSION_CHECK_IN,  /* connects, asks for work */
+    SESSION_IDLE,     /* waits for its time or for conditions */
+    SESSION_CHECK_IN, /* connects, asks for work */
     SESSION_FETCH,
     SESSION_PREPARE,
     SESSION_TRAIN,
@@ -125,59 +151,69 @@ struct session_config {
 };
 /* What a host restores after a restart. */
 struct session_saved {
-    const struct id_document *document; /* borrowed for the session's life; replaced by session_document; never NULL */
+    const struct id_document
+        *document; /* borrowed for the session's life; replaced by session_document; never NULL */
     enum session_stage stage;
-    struct view terms;               /* ACCEPTED, SEALED */
-    uint64_t report_bytes;           /* SEALED */
+    struct view terms;     /* ACCEPTED, SEALED */
+    uint64_t report_bytes; /* SEALED */
     struct wire_hash report_hash;
-    uint32_t open_report_count;      /* acknowledged reports whose outcome is not known, oldest first; without the SEALED one */
+    uint32_t open_report_count; /* acknowledged reports whose outcome is not known, oldest first;
+                                   without the SEALED one */
     struct wire_hash open_reports[SESSION_OPEN_REPORTS_MAX];
-    struct wire_hash package_held;   /* zero: none */
-    struct wire_hash part;           /* package whose download has begun; zero: none */
-    uint64_t part_bytes;             /* of the blob */
+    struct wire_hash package_held; /* zero: none */
+    struct wire_hash part;         /* package whose download has begun; zero: none */
+    uint64_t part_bytes;           /* of the blob */
     bool part_delta;
-    uint32_t part_chunks;            /* stored, from the first on */
+    uint32_t part_chunks; /* stored, from the first on */
     uint32_t task_count;
     const struct session_task *tasks; /* borrowed during session_new */
-    double bytes_left, rounds_left;  /* daily buckets; negative: fill them */
+    double bytes_left, rounds_left;   /* daily buckets; negative: fill them */
 };
 /* Takes any saved state (a store may be old): what does not fit is INVALID. */
-enum sotto_status session_new(const struct session_config *config, const struct session_saved *saved,
-                              struct session **out, struct sotto_error *err);
+enum sotto_status session_new(const struct session_config *config,
+                              const struct session_saved *saved, struct session **out,
+                              struct sotto_error *err);
 void session_free(struct session *s);
-/* One step: up to *count actions in, how many were produced out; never more than SESSION_ACTIONS_MAX. */
+/* One step: up to *count actions in, how many were produced out; never more than
+ * SESSION_ACTIONS_MAX. */
 #define SESSION_ACTIONS_MAX 48
-/* *count must be SESSION_ACTIONS_MAX at least. nonce: 16 fresh random bytes from the host, used if this step checks in. Fails only
- * on misuse and NOMEM (the event can then be repeated). */
+/* *count must be SESSION_ACTIONS_MAX at least. nonce: 16 fresh random bytes from the host, used if
+ * this step checks in. Fails only on misuse and NOMEM (the event can then be repeated). */
 enum sotto_status session_step(struct session *s, const struct session_event *event,
-                               const uint8_t nonce[16], struct session_action *actions, size_t *count,
-                               struct sotto_error *err);
-/* When the host must call with TICK at the latest (monotonic ms); UINT64_MAX: nothing to wait for. */
+                               const uint8_t nonce[16], struct session_action *actions,
+                               size_t *count, struct sotto_error *err);
+/* When the host must call with TICK at the latest (monotonic ms); UINT64_MAX: nothing to wait for.
+ */
 uint64_t session_next_ms(const struct session *s);
 enum session_stage session_stage(const struct session *s);
 enum session_phase session_phase(const struct session *s);
 const sotto_Terms *session_terms(const struct session *s); /* NULL when none */
 struct wire_hash session_terms_hash(const struct session *s);
-/* Why nothing is done now ("policy.charging", the coordinator's reason, ...), "" when something is. Static until the next step. */
+/* Why nothing is done now ("policy.charging", the coordinator's reason, ...), "" when something is.
+ * Static until the next step. */
 const char *session_reason(const struct session *s);
 /* Of the phase (FETCH, REPORT), 0..1000. */
 uint32_t session_permille(const struct session *s);
-/* Conversations that came to an end (no plan, declined, report acknowledged), and failures of the link since the last answer. */
+/* Conversations that came to an end (no plan, declined, report acknowledged), and failures of the
+ * link since the last answer. */
 uint32_t session_answers(const struct session *s);
 uint32_t session_failures(const struct session *s);
-/* A newer document, borrowed for the session's life: after STORE_DOCUMENT, or when one was given by hand. */
+/* A newer document, borrowed for the session's life: after STORE_DOCUMENT, or when one was given by
+ * hand. */
 void session_document(struct session *s, const struct id_document *document);
 
-/* ---- The work behind DO_TRAIN, without I/O: shared by the library and the simulator. -------------------------------------- */
+/* ---- The work behind DO_TRAIN, without I/O: shared by the library and the simulator.
+ * -------------------------------------- */
 
 /* Terms -> training rule and codec spec. */
 void terms_rule(const sotto_Terms *t, struct train_rule *out);
 void terms_spec(const sotto_Terms *t, const struct layout *layout, struct codec_spec *out);
-/* Ends a training: update = trained - global, residual in/out (NULL: none), weight = min(examples, rule.examples_max if any,
- * weight_max), coded with the
- * stream (task_seed, round, serial, RNG_ROUNDING). trained is overwritten with the decoded update. An evaluation has no section:
- * its scalars are all, global, trained and residual may be NULL. Without error feedback in the terms, residual is left alone.
- * out is initialised by the caller. INVALID for values that are not finite. */
+/* Ends a training: update = trained - global, residual in/out (NULL: none), weight = min(examples,
+ * rule.examples_max if any, weight_max), coded with the stream (task_seed, round, serial,
+ * RNG_ROUNDING). trained is overwritten with the decoded update. An evaluation has no section: its
+ * scalars are all, global, trained and residual may be NULL. Without error feedback in the terms,
+ * residual is left alone. out is initialised by the caller. INVALID for values that are not finite.
+ */
 enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout *layout,
                                       uint64_t serial, const float *global, float *trained,
                                       float *residual, const struct train_metrics *metrics,
