@@ -196,12 +196,11 @@ static void ticks_are_round(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct plot_scale s;
         char all[256] = "", one[PLOT_LABEL_MAX];
+        size_t used = 0;
         ASSERT_OK(plot_scale_fit(&s, &cases[i].axis, cases[i].low, cases[i].high, 5, true, &err));
-        for (size_t k = 0; k < s.tick_count; k++) {
-            if (k)
-                strcat(all, " ");
-            strcat(all, plot_scale_text(&s, s.ticks[k], 0, one));
-        }
+        for (size_t k = 0; k < s.tick_count && used < sizeof all; k++)
+            used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", k ? " " : "",
+                                     plot_scale_text(&s, s.ticks[k], 0, one));
         assert_string_equal(all, cases[i].labels);
         s.from = 100, s.to = 200;
         assert_true(fabs(plot_scale_at(&s, s.min) - 100) < 1e-9);

@@ -125,7 +125,7 @@ static void test_errors(void **state) {
     assert_int_equal(run("list", out, sizeof out), 0);
     assert_non_null(strstr(out, "mnist-2nn"));
     assert_non_null(strstr(out, "dirichlet"));
-    assert_int_equal(run("run --help", out, sizeof out), 0);
+    assert_int_equal(run("--help", out, sizeof out), 0);
     assert_non_null(strstr(out, "fleet.speed"));
 }
 
