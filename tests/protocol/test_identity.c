@@ -4,6 +4,7 @@
 
 #include "sotto/protocol/identity.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static struct id_keys authority;
@@ -21,8 +22,8 @@ static void sample_document(uint32_t revoked, struct buf *out) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct id_document d = {.version = 5, .authority_beside = true, .endpoint_count = 2};
     memcpy(d.authority_key, authority.public_key, ID_KEY);
-    strcpy(d.endpoints[0].address, "tcp://coordinator.example:7700");
-    strcpy(d.endpoints[1].address, "tcp://[2001:db8::1]:7701");
+    snprintf(d.endpoints[0].address, ID_ADDRESS_MAX, "tcp://coordinator.example:7700");
+    snprintf(d.endpoints[1].address, ID_ADDRESS_MAX, "tcp://[2001:db8::1]:7701");
     memset(d.endpoints[0].curve_key, 1, ID_KEY);
     memset(d.endpoints[1].curve_key, 2, ID_KEY);
     memset(d.signing_key, 3, ID_KEY);
@@ -110,7 +111,7 @@ static void document_refusals(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         d = good;
         memset(d.endpoints[0].address, 0, ID_ADDRESS_MAX);
-        strcpy(d.endpoints[0].address, bad[i]);
+        snprintf(d.endpoints[0].address, ID_ADDRESS_MAX, "%s", bad[i]);
         ASSERT_FAILS(id_document_sign(&d, &authority, &out, &err), SOTTO_INVALID, "address");
     }
     d = good;

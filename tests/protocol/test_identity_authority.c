@@ -3,6 +3,7 @@
 
 #include "sotto/protocol/identity.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -117,7 +118,7 @@ out:
 static void out_of_memory(void **state) {
     (void)state;
     char path[IO_PATH_MAX];
-    strcpy(path, test_path("oom.authority"));
+    snprintf(path, sizeof path, "%s", test_path("oom.authority"));
     test_oom_loop(create_and_open, path);
 }
 

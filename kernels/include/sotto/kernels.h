@@ -1,37 +1,42 @@
 /* Step programs and the backends that run them. Knows no layer, model, file or network.
  *
- * A program is a flat list of instructions over one arena: forward, loss, backward, update. Whoever builds it (model/)
- * has planned every buffer's place. A backend prepares a program once and runs it any number of times without allocating.
- * All that differs per step (learning rate, seed, valid rows) is data in struct kern_step.
+ * A program is a flat list of instructions over one arena: forward, loss, backward, update. Whoever
+ * builds it (model/) has planned every buffer's place. A backend prepares a program once and runs
+ * it any number of times without allocating. All that differs per step (learning rate, seed, valid
+ * rows) is data in struct kern_step.
  *
- * Tensors are row-major. Images are NHWC, filters HWIO ([kh][kw][cin/groups][cout]), dense weights [in][out].
+ * Tensors are row-major. Images are NHWC, filters HWIO ([kh][kw][cin/groups][cout]), dense weights
+ * [in][out].
  */
 #ifndef SOTTO_KERNELS_H
 #define SOTTO_KERNELS_H
 
 #include "sotto/base.h"
 
-#define KERN_RANK_MAX 4
-#define KERN_ARGS_MAX 8
-#define KERN_NONE UINT32_MAX
-#define KERN_ALIGN 64
+#define KERN_RANK_MAX    4
+#define KERN_ARGS_MAX    8
+#define KERN_NONE        UINT32_MAX
+#define KERN_ALIGN       64
 #define KERN_BUFFERS_MAX 4096
-#define KERN_INSTRS_MAX 4096
-#define KERN_ARENA_MAX ((uint64_t)4 << 30)
+#define KERN_INSTRS_MAX  4096
+#define KERN_ARENA_MAX   ((uint64_t)4 << 30)
 
 enum kern_dtype { KERN_F32 = 0, KERN_I32, KERN_I8, KERN_U8 };
 
 enum kern_role {
-    KERN_ROLE_PARAM,  /* weights: one contiguous range in layout order, read and written by the host between runs */
+    KERN_ROLE_PARAM,  /* weights: one contiguous range in layout order, read and written by the host
+                         between runs */
     KERN_ROLE_STATE,  /* optimizer state (momentum), same shape as its parameter; survives runs */
     KERN_ROLE_ANCHOR, /* the round's global weights, for the proximal term; written by the host */
     KERN_ROLE_INPUT,  /* written by the host before a run: examples, labels, soft targets */
     KERN_ROLE_OUTPUT, /* read by the host after a run: logits, probabilities */
     KERN_ROLE_METRIC, /* f32[KERN_METRIC_COUNT], summed over runs until the host clears it */
-    KERN_ROLE_TEMP,   /* activations, gradients: contents undefined between runs; places may overlap by lifetime */
+    KERN_ROLE_TEMP,   /* activations, gradients: contents undefined between runs; places may overlap
+                         by lifetime */
 };
-/* loss: summed over valid rows; correct: rows whose arg max (first of equals) is the label; seen: valid rows.
- * Kept by the backends in double precision between runs; kern_exec_metrics reads them. */
+/* loss: summed over valid rows; correct: rows whose arg max (first of equals) is the label; seen:
+ * valid rows. Kept by the backends in double precision between runs; kern_exec_metrics reads them.
+ */
 enum { KERN_METRIC_LOSS = 0, KERN_METRIC_CORRECT, KERN_METRIC_SEEN, KERN_METRIC_COUNT };
 
 struct kern_buffer {
@@ -43,11 +48,24 @@ struct kern_buffer {
     uint64_t offset; /* bytes from the arena's start, multiple of KERN_ALIGN (parameters: of 4) */
 };
 
-enum kern_act { KERN_ACT_NONE = 0, KERN_ACT_RELU, KERN_ACT_LEAKY_RELU, KERN_ACT_SIGMOID, KERN_ACT_TANH };
+enum kern_act {
+    KERN_ACT_NONE = 0,
+    KERN_ACT_RELU,
+    KERN_ACT_LEAKY_RELU,
+    KERN_ACT_SIGMOID,
+    KERN_ACT_TANH
+};
 /* What a weight-shaped result is multiplied by before it is added to its destination. */
-enum kern_scale { KERN_SCALE_ONE = 0, KERN_SCALE_NEG_LR /* -step.lr: the update of plain SGD, fused */ };
+enum kern_scale {
+    KERN_SCALE_ONE = 0,
+    KERN_SCALE_NEG_LR /* -step.lr: the update of plain SGD, fused */
+};
 /* What the destination is multiplied by first. */
-enum kern_beta { KERN_BETA_ZERO = 0, KERN_BETA_ONE, KERN_BETA_DECAY /* 1 - step.lr * weight_decay */ };
+enum kern_beta {
+    KERN_BETA_ZERO = 0,
+    KERN_BETA_ONE,
+    KERN_BETA_DECAY /* 1 - step.lr * weight_decay */
+};
 
 struct kern_gemm { /* C[m][n] = scale * op(A) op(B) + beta * C, then + bias[n], then act */
     uint32_t m, n, k;
@@ -68,10 +86,11 @@ struct kern_conv { /* geometry shared by forward and both backwards */
     float weight_decay;
     enum kern_act act; /* CONV2D and CONV2D_POOL: after bias */
     float slope;
-    uint32_t pool_h, pool_w; /* CONV2D_POOL: max pooling with stride = window, no padding, after act; rows and columns
-                                that fill no window are dropped */
+    uint32_t pool_h, pool_w; /* CONV2D_POOL: max pooling with stride = window, no padding, after
+                                act; rows and columns that fill no window are dropped */
 };
-struct kern_pool { /* channels untouched; average divides by the number of covered inputs (padding not counted) */
+struct kern_pool { /* channels untouched; average divides by the number of covered inputs (padding
+                      not counted) */
     uint32_t batch, in_h, in_w, channels, out_h, out_w;
     uint32_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
 };
@@ -85,8 +104,9 @@ struct kern_rows { /* things over a [rows][cols] matrix */
     enum kern_scale scale; /* BIAS_GRAD only */
     enum kern_beta beta;
     float weight_decay;
-    float temperature; /* SOFT_XENT, T > 0: logits are divided by it; loss and gradient times T^2. The targets are taken as
-                          given: whoever made them has divided the teachers' logits by T */
+    float temperature; /* SOFT_XENT, T > 0: logits are divided by it; loss and gradient times T^2.
+                          The targets are taken as given: whoever made them has divided the
+                          teachers' logits by T */
     float label_smoothing; /* SOFTMAX_XENT */
 };
 struct kern_dropout {
@@ -103,28 +123,31 @@ struct kern_quant {
     uint32_t rows, channels; /* x is [rows][channels], one scale a channel */
 };
 
-/* X(NAME, text, attribute member, number of operands). Operands in the order given; [x] may be KERN_NONE.
- * In place (same buffer for input and output) is allowed where said. */
+/* X(NAME, text, attribute member, number of operands). Operands in the order given; [x] may be
+ * KERN_NONE. In place (same buffer for input and output) is allowed where said. */
 #define KERN_OP_MAP(X)                                                                             \
-    X(GEMM, "gemm", gemm, 4)              /* A, B, C, [bias] */                                    \
-    X(CONV2D, "conv2d", conv, 4)          /* x, w, y, [bias] */                                    \
-    X(CONV2D_POOL, "conv2d_pool", conv, 5) /* x, w, y (pooled), [bias], arg (u8, index in window) */ \
-    X(CONV2D_DX, "conv2d_dx", conv, 3)    /* dy, w, dx */                                          \
-    X(CONV2D_DW, "conv2d_dw", conv, 3)    /* x, dy, dw (or w itself with SCALE_NEG_LR) */          \
-    X(POOL_MAX, "pool_max", pool, 3)      /* x, y, arg (u8: index in window; window <= 255) */     \
+    X(GEMM, "gemm", gemm, 4)     /* A, B, C, [bias] */                                             \
+    X(CONV2D, "conv2d", conv, 4) /* x, w, y, [bias] */                                             \
+    X(CONV2D_POOL, "conv2d_pool", conv,                                                            \
+      5)                               /* x, w, y (pooled), [bias], arg (u8, index in window) */   \
+    X(CONV2D_DX, "conv2d_dx", conv, 3) /* dy, w, dx */                                             \
+    X(CONV2D_DW, "conv2d_dw", conv, 3) /* x, dy, dw (or w itself with SCALE_NEG_LR) */             \
+    X(POOL_MAX, "pool_max", pool, 3)   /* x, y, arg (u8: index in window; window <= 255) */        \
     X(POOL_MAX_DX, "pool_max_dx", pool, 3) /* dy, arg, dx (overwritten) */                         \
-    X(POOL_AVG, "pool_avg", pool, 2)      /* x, y */                                               \
+    X(POOL_AVG, "pool_avg", pool, 2)       /* x, y */                                              \
     X(POOL_AVG_DX, "pool_avg_dx", pool, 2) /* dy, dx (overwritten) */                              \
-    X(ACT, "act", pointwise, 2)           /* x, y; in place */                                     \
-    X(ACT_DX, "act_dx", pointwise, 3)     /* y (the activation's output), dy, dx; dx may be dy */  \
-    X(BIAS_ADD, "bias_add", rows, 3)      /* x, bias[cols], y; in place */                         \
-    X(BIAS_GRAD, "bias_grad", rows, 2)    /* dy, db[cols] = scale * column sums + beta * db */     \
-    X(ADD, "add", pointwise, 3)           /* x, y, z = x + y; z may be x or y */                   \
-    X(COPY, "copy", pointwise, 2)         /* x, y */                                               \
-    X(FILL0, "fill0", pointwise, 1)       /* x = 0 */                                              \
-    X(DROPOUT, "dropout", dropout, 2)     /* x, y = x * keep / (1 - rate); in place; backward is the same on dy */ \
-    X(SOFTMAX, "softmax", rows, 2)        /* logits, probabilities; in place */                    \
-    X(SOFTMAX_XENT, "softmax_xent", rows, 4) /* logits, labels (i32; < 0: row ignored), [dlogits], metric */ \
+    X(ACT, "act", pointwise, 2)            /* x, y; in place */                                    \
+    X(ACT_DX, "act_dx", pointwise, 3)      /* y (the activation's output), dy, dx; dx may be dy */ \
+    X(BIAS_ADD, "bias_add", rows, 3)       /* x, bias[cols], y; in place */                        \
+    X(BIAS_GRAD, "bias_grad", rows, 2)     /* dy, db[cols] = scale * column sums + beta * db */    \
+    X(ADD, "add", pointwise, 3)            /* x, y, z = x + y; z may be x or y */                  \
+    X(COPY, "copy", pointwise, 2)          /* x, y */                                              \
+    X(FILL0, "fill0", pointwise, 1)        /* x = 0 */                                             \
+    X(DROPOUT, "dropout", dropout,                                                                 \
+      2) /* x, y = x * keep / (1 - rate); in place; backward is the same on dy */                  \
+    X(SOFTMAX, "softmax", rows, 2) /* logits, probabilities; in place */                           \
+    X(SOFTMAX_XENT, "softmax_xent", rows,                                                          \
+      4) /* logits, labels (i32; < 0: row ignored), [dlogits], metric */                           \
     X(SOFT_XENT, "soft_xent", rows, 4)    /* logits, target probabilities, [dlogits], metric */    \
     X(SGD, "sgd", sgd, 4)                 /* w, g, [v], [anchor] */                                \
     X(CLIP_NORM, "clip_norm", clip, 1)    /* g: one contiguous range of all gradients, in place */ \
@@ -132,16 +155,20 @@ struct kern_quant {
     X(DEQUANT_I8, "dequant_i8", quant, 3) /* q, scale, x */
 
 /* Rules that every backend keeps:
- * - rows at or past step.rows of the batch are padding: SOFTMAX_XENT and SOFT_XENT give them zero gradient and no metric.
- *   dlogits of a valid row = (softmax - target) / number of valid rows (step.rows less ignored labels; a label that is no
- *   class is ignored too). SOFT_XENT with temperature T: dlogits = T (softmax(logits / T) - target) / step.rows.
- * - DROPOUT keeps element i when word i%4 of Philox4x32-10(ctr = {i/4, stream, step.index, 0}, key = step.seed) is
+ * - rows at or past step.rows of the batch are padding: SOFTMAX_XENT and SOFT_XENT give them zero
+ * gradient and no metric. dlogits of a valid row = (softmax - target) / number of valid rows
+ * (step.rows less ignored labels; a label that is no class is ignored too). SOFT_XENT with
+ * temperature T: dlogits = T (softmax(logits / T) - target) / step.rows.
+ * - DROPOUT keeps element i when word i%4 of Philox4x32-10(ctr = {i/4, stream, step.index, 0}, key
+ * = step.seed) is
  *   >= floor(rate * 2^32): the same elements on every backend.
- * - SGD: g' = g + weight_decay w + prox_mu (w - anchor); without v: w -= lr g'; with v: v = momentum v + g',
- *   w -= lr v (nesterov: w -= lr (g' + momentum v)).
+ * - SGD: g' = g + weight_decay w + prox_mu (w - anchor); without v: w -= lr g'; with v: v =
+ * momentum v + g', w -= lr v (nesterov: w -= lr (g' + momentum v)).
  * - CLIP_NORM: g *= min(1, max_norm / ||g||2).
- * - QUANT_I8: scale[c] = max|x| / 127 (1 when all are 0), q = clamp(round to nearest, ties to even, of x / scale, -127, 127).
- * - arg max ties take the first; POOL_MAX ties take the first in row-major order; NaN never wins. */
+ * - QUANT_I8: scale[c] = max|x| / 127 (1 when all are 0), q = clamp(round to nearest, ties to even,
+ * of x / scale, -127, 127).
+ * - arg max ties take the first; POOL_MAX ties take the first in row-major order; NaN never wins.
+ */
 struct kern_clip {
     uint32_t count;
     float max_norm;
@@ -177,26 +204,30 @@ struct kern_program {
     struct kern_instr *instrs;
     uint64_t arena_bytes;
     uint32_t batch;        /* rows of one step */
-    uint32_t param_count;  /* coordinates of the parameter layout; they lie at param_offset as one f32 array */
+    uint32_t param_count;  /* coordinates of the parameter layout; they lie at param_offset as one
+                              f32 array */
     uint64_t param_offset; /* bytes into the arena */
     uint32_t input;        /* buffer of the examples, f32 [batch][...] */
     uint32_t labels;       /* i32 [batch], or KERN_NONE */
     uint32_t targets;      /* f32 [batch][classes] soft targets, or KERN_NONE */
     uint32_t logits;       /* f32 [batch][classes] */
     uint32_t metric;       /* KERN_ROLE_METRIC buffer, or KERN_NONE */
-    uint32_t state_first, state_count;   /* coordinates of momentum as one f32 array: byte offset and count, 0 if none */
+    uint32_t state_first, state_count; /* coordinates of momentum as one f32 array: byte offset and
+                                          count, 0 if none */
     uint32_t anchor_first, anchor_count; /* the same for the anchor */
 };
 
-/* Checks ranges, operand counts, shapes against attributes, roles, overlaps: what a backend may then rely on. INVALID
- * names the instruction ("instr 12 conv2d_dx: ..."). */
+/* Checks ranges, operand counts, shapes against attributes, roles, overlaps: what a backend may
+ * then rely on. INVALID names the instruction ("instr 12 conv2d_dx: ..."). */
 enum sotto_status kern_program_check(const struct kern_program *p, struct sotto_error *err);
 const char *kern_op_name(enum kern_op op);
 /* Multiply-accumulates x 2 of one run, for roofline reports. */
 double kern_program_flops(const struct kern_program *p);
 double kern_instr_flops(const struct kern_instr *i);
 
-/* ---- Backends ----------------------------------------------------------------------------------------------------- */
+/* ---- Backends
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 struct kern_step {
     float lr;
@@ -207,13 +238,17 @@ struct kern_step {
 
 struct kern_exec; /* a prepared program with its arena */
 
-/* A backend is one row of a table. It may lack instructions; those run on "cpu", and kern_exec_report says so. */
+/* A backend is one row of a table. It may lack instructions; those run on "cpu", and
+ * kern_exec_report says so. */
 struct kern_backend;
-const struct kern_backend *kern_backend_find(const char *name); /* "ref", "cpu"; NULL when unknown or not built */
+const struct kern_backend *
+kern_backend_find(const char *name); /* "ref", "cpu"; NULL when unknown or not built */
 const char *kern_backend_name(const struct kern_backend *b);
-size_t kern_backend_list(const struct kern_backend **out, size_t cap); /* number of rows; fills up to cap */
+size_t kern_backend_list(const struct kern_backend **out,
+                         size_t cap); /* number of rows; fills up to cap */
 bool kern_backend_has(const struct kern_backend *b, enum kern_op op);
-/* Names the instruction-set and library that decide its bits ("cpu/avx2+openblas-0.3.21"); static string. */
+/* Names the instruction-set and library that decide its bits ("cpu/avx2+openblas-0.3.21"); static
+ * string. */
 const char *kern_backend_kernel_set(const struct kern_backend *b);
 
 /* Checks and prepares p: allocates the arena and all scratch once. p must outlive the exec. */
@@ -226,22 +261,25 @@ enum sotto_status kern_exec_run(struct kern_exec *e, const struct kern_step *ste
 /* Copies count = param_count values in or out; loading also resets optimizer state to zero. */
 void kern_exec_load_params(struct kern_exec *e, const float *params);
 void kern_exec_store_params(const struct kern_exec *e, float *params);
-void kern_exec_load_anchor(struct kern_exec *e, const float *params); /* nothing without an anchor */
+void kern_exec_load_anchor(struct kern_exec *e,
+                           const float *params); /* nothing without an anchor */
 void kern_exec_clear_state(struct kern_exec *e);
 void kern_exec_clear_metrics(struct kern_exec *e);
 void kern_exec_metrics(const struct kern_exec *e, double out[KERN_METRIC_COUNT]);
-/* Host access to INPUT and OUTPUT buffers: a pointer into host memory, valid until the exec is freed; for a device backend
- * input is taken at run and output is there after it. */
+/* Host access to INPUT and OUTPUT buffers: a pointer into host memory, valid until the exec is
+ * freed; for a device backend input is taken at run and output is there after it. */
 void *kern_exec_host(struct kern_exec *e, uint32_t buffer);
 /* Bytes held: arena and scratch, the plan's promise. */
 uint64_t kern_exec_bytes(const struct kern_exec *e);
 /* Text for people: instructions, buffers, which run elsewhere and why. */
 void kern_exec_report(const struct kern_exec *e, struct buf *out);
 
-/* Seconds per instruction, summed over runs, when profiling is on (off by default: it costs two clock reads each). */
+/* Seconds per instruction, summed over runs, when profiling is on (off by default: it costs two
+ * clock reads each). */
 void kern_exec_profile(struct kern_exec *e, bool on);
 const double *kern_exec_profile_seconds(const struct kern_exec *e); /* instr_count values */
-/* The machine's fp32 multiply-accumulate peak of one core in FLOP/s, measured once by a register-only loop (~20 ms). */
+/* The machine's fp32 multiply-accumulate peak of one core in FLOP/s, measured once by a
+ * register-only loop (~20 ms). */
 double kern_peak_flops(void);
 
 #endif

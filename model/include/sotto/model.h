@@ -1,4 +1,5 @@
-/* Models: graph, compile to step programs, training loops, packages, data sets. No sockets, no databases. */
+/* Models: graph, compile to step programs, training loops, packages, data sets. No sockets, no
+ * databases. */
 #ifndef SOTTO_MODEL_H
 #define SOTTO_MODEL_H
 

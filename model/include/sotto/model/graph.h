@@ -4,16 +4,16 @@
 
 #include "sotto/kernels.h"
 
-#define GRAPH_NODES_MAX 512
+#define GRAPH_NODES_MAX  512
 #define GRAPH_INPUTS_MAX 2
-#define GRAPH_NAME_MAX 32
+#define GRAPH_NAME_MAX   32
 
 /* Wire values: append only. */
 enum graph_op {
     GRAPH_INPUT = 0,
-    GRAPH_DENSE = 1,   /* x[features] W[features][units] + b */
-    GRAPH_CONV2D = 2,  /* NHWC, W[kh][kw][cin/groups][cout] + b */
-    GRAPH_ACT = 3,     /* enum kern_act */
+    GRAPH_DENSE = 1,  /* x[features] W[features][units] + b */
+    GRAPH_CONV2D = 2, /* NHWC, W[kh][kw][cin/groups][cout] + b */
+    GRAPH_ACT = 3,    /* enum kern_act */
     GRAPH_MAXPOOL = 4,
     GRAPH_AVGPOOL = 5,
     GRAPH_GLOBALPOOL = 6, /* average over height and width -> [channels] */
@@ -48,19 +48,22 @@ struct graph {
 
 void graph_init(struct graph *g);
 void graph_deinit(struct graph *g);
-/* Each returns the new node's index in *node. Shapes are checked as nodes are added; errors name the node. name NULL: a name is
- * made from the kind and a number ("conv1"). */
+/* Each returns the new node's index in *node. Shapes are checked as nodes are added; errors name
+ * the node. name NULL: a name is made from the kind and a number ("conv1"). */
 enum sotto_status graph_input(struct graph *g, uint32_t rank, const uint32_t *dims, uint32_t *node,
                               struct sotto_error *err);
-/* Adds a node described by every field but rank, dims (unless RESHAPE) and segments. Left zero: kernel_w is kernel_h, a stride
- * is 1 (of a pool: its kernel), groups is 1; an empty name is made from the kind. */
+/* Adds a node described by every field but rank, dims (unless RESHAPE) and segments. Left zero:
+ * kernel_w is kernel_h, a stride is 1 (of a pool: its kernel), groups is 1; an empty name is made
+ * from the kind. */
 enum sotto_status graph_add(struct graph *g, const struct graph_node *spec, uint32_t *node,
                             struct sotto_error *err);
-/* Checks that it is one connected graph with a [classes] output, and fixes the layout. No more nodes afterwards. */
+/* Checks that it is one connected graph with a [classes] output, and fixes the layout. No more
+ * nodes afterwards. */
 enum sotto_status graph_finish(struct graph *g, struct sotto_error *err);
 uint32_t graph_classes(const struct graph *g);
 uint32_t graph_input_count(const struct graph *g); /* values of one example */
-/* dst is overwritten (deinit it before if it holds something), and empty after an error; so is g of graph_decode. */
+/* dst is overwritten (deinit it before if it holds something), and empty after an error; so is g of
+ * graph_decode. */
 enum sotto_status graph_copy(struct graph *dst, const struct graph *src, struct sotto_error *err);
 /* Canonical bytes. Decode checks everything and returns a finished graph. */
 void graph_encode(const struct graph *g, struct buf *out);
@@ -68,8 +71,8 @@ enum sotto_status graph_decode(struct graph *g, struct reader *r, struct sotto_e
 /* One line a layer: name, kind, output shape, parameters. */
 void graph_describe(const struct graph *g, struct buf *out);
 
-/* Writes layout.total initial weights: Glorot uniform for dense and conv weights (limit sqrt(6/(fan_in+fan_out))), He uniform
- * before a ReLU, biases 0. Stream RNG_INIT of seed. */
+/* Writes layout.total initial weights: Glorot uniform for dense and conv weights (limit
+ * sqrt(6/(fan_in+fan_out))), He uniform before a ReLU, biases 0. Stream RNG_INIT of seed. */
 void graph_init_params(const struct graph *g, uint64_t seed, float *params);
 
 enum graph_mode {
@@ -86,13 +89,14 @@ struct graph_options {
     float clip_norm;       /* of the gradient of a step; 0: none */
     float temperature;     /* DISTILL; 1 if 0 */
     float label_smoothing; /* TRAIN */
-    bool unfused;          /* one instruction a layer and no fused update: for tests and comparison */
+    bool unfused; /* one instruction a layer and no fused update: for tests and comparison */
 };
-/* Builds the program: autodiff, in-place activations, fused update for plain SGD (no gradient buffer), lifetimes, greedy-by-size
- * placement (Pisarchyk & Lee, arXiv:2001.03288, algorithm 3) in one arena. *out is freed by graph_program_free. The arena's
- * size stands in out->arena_bytes before anything is allocated for it. LIMIT when it passes KERN_ARENA_MAX. */
+/* Builds the program: autodiff, in-place activations, fused update for plain SGD (no gradient
+ * buffer), lifetimes, greedy-by-size placement (Pisarchyk & Lee, arXiv:2001.03288, algorithm 3) in
+ * one arena. *out is freed by graph_program_free. The arena's size stands in out->arena_bytes
+ * before anything is allocated for it. LIMIT when it passes KERN_ARENA_MAX. */
 enum sotto_status graph_compile_program(const struct graph *g, const struct graph_options *options,
-                                struct kern_program **out, struct sotto_error *err);
+                                        struct kern_program **out, struct sotto_error *err);
 void graph_program_free(struct kern_program *p);
 
 #endif

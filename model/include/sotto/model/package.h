@@ -1,4 +1,5 @@
-/* The model package: graph, layout, schema and quantized tensors in one content-addressed file; deltas between two. */
+/* The model package: graph, layout, schema and quantized tensors in one content-addressed file;
+ * deltas between two. */
 #ifndef SOTTO_MODEL_PACKAGE_H
 #define SOTTO_MODEL_PACKAGE_H
 
@@ -9,7 +10,8 @@
 
 enum package_precision {
     PACKAGE_F32 = 0,
-    PACKAGE_I8 = 1, /* weights int8 per output channel (max-abs/127, nearest, ties to even), biases fp32 */
+    PACKAGE_I8 =
+        1, /* weights int8 per output channel (max-abs/127, nearest, ties to even), biases fp32 */
     PACKAGE_I4 = 2, /* weights int4 in blocks of 32 with an fp16 scale; first and last layer int8 */
 };
 
@@ -20,17 +22,21 @@ struct package {
     float *params; /* graph.layout.total values, dequantized: what every device computes with */
 };
 
-/* Appends the package's bytes to out. params are the fp32 master's; not finite: INVALID. The same input gives the same bytes. */
+/* Appends the package's bytes to out. params are the fp32 master's; not finite: INVALID. The same
+ * input gives the same bytes. */
 enum sotto_status package_encode(const struct graph *g, const struct data_schema *schema,
                                  const float *params, enum package_precision precision,
                                  struct buf *out, struct sotto_error *err);
-/* Checks everything (caps, shapes, finite scales, exact length). out is deinited by the caller, also after an error. */
+/* Checks everything (caps, shapes, finite scales, exact length). out is deinited by the caller,
+ * also after an error. */
 enum sotto_status package_decode(struct view bytes, struct package *out, struct sotto_error *err);
 void package_deinit(struct package *p);
-/* delta makes target from base: byte differences, deflated. Useful when graph and precision are the same; always valid. */
+/* delta makes target from base: byte differences, deflated. Useful when graph and precision are the
+ * same; always valid. */
 enum sotto_status package_delta_encode(struct view base, struct view target, struct buf *out,
                                        struct sotto_error *err);
-/* Appends the target to out; CORRUPT when the delta does not fit base or is broken. The caller checks the target's hash. */
+/* Appends the target to out; CORRUPT when the delta does not fit base or is broken. The caller
+ * checks the target's hash. */
 enum sotto_status package_delta_apply(struct view base, struct view delta, struct buf *out,
                                       struct sotto_error *err);
 

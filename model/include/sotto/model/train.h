@@ -14,7 +14,8 @@ struct train_rule {
     float lr, momentum, weight_decay, prox_mu, clip_norm;
     bool nesterov;
 };
-#define TRAIN_RULE_INIT {1, 10, 0, 0, 0.1f, 0, 0, 0, 0, false}
+#define TRAIN_RULE_INIT                                                                            \
+    { 1, 10, 0, 0, 0.1f, 0, 0, 0, 0, false }
 enum sotto_status train_rule_check(const struct train_rule *r, struct sotto_error *err);
 
 /* Keys of the random streams: shuffling and dropout depend on these and nothing else. */
@@ -28,20 +29,23 @@ struct train_metrics {
     uint64_t correct, seen, steps;
 };
 
-/* A trainer holds the compiled programs of one graph and rule on one backend; it is reused for many clients and rounds,
- * and allocates only in new and begin (when a client has more examples than any before). One thread at a time. */
+/* A trainer holds the compiled programs of one graph and rule on one backend; it is reused for many
+ * clients and rounds, and allocates only in new and begin (when a client has more examples than any
+ * before). One thread at a time. */
 struct trainer;
-enum sotto_status trainer_new(const struct graph *g, const struct train_rule *rule,
-                              uint32_t batch_max, /* rows for rule.batch 0 (full batch); ignored otherwise */
-                              const struct kern_backend *backend, struct trainer **out,
-                              struct sotto_error *err);
-/* The arena that such a trainer will take, without taking it: a device compares it with its own limit first. */
+enum sotto_status
+trainer_new(const struct graph *g, const struct train_rule *rule,
+            uint32_t batch_max, /* rows for rule.batch 0 (full batch); ignored otherwise */
+            const struct kern_backend *backend, struct trainer **out, struct sotto_error *err);
+/* The arena that such a trainer will take, without taking it: a device compares it with its own
+ * limit first. */
 enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *rule,
                                uint32_t batch_max, uint64_t *bytes, struct sotto_error *err);
 void trainer_free(struct trainer *t);
 uint64_t trainer_bytes(const struct trainer *t);
 
-/* Starts: copies params (the round's global weights), draws the example order. examples are borrowed until finish. */
+/* Starts: copies params (the round's global weights), draws the example order. examples are
+ * borrowed until finish. */
 enum sotto_status trainer_begin(struct trainer *t, const float *params,
                                 const struct examples *examples, const struct train_stream *stream,
                                 struct sotto_error *err);
@@ -52,8 +56,8 @@ uint32_t trainer_steps_total(const struct trainer *t);
 uint32_t trainer_steps_done(const struct trainer *t);
 /* Copies the trained weights out (layout.total values) and the metrics. */
 void trainer_finish(struct trainer *t, float *params, struct train_metrics *metrics);
-/* A checkpoint in the middle of training: append to out / continue from it after the same begin. The result has the same bits
- * as an undisturbed run. */
+/* A checkpoint in the middle of training: append to out / continue from it after the same begin.
+ * The result has the same bits as an undisturbed run. */
 void trainer_save(const struct trainer *t, struct buf *out);
 enum sotto_status trainer_resume(struct trainer *t, struct view saved, struct sotto_error *err);
 /* Seconds per instruction: see kern_exec_profile. */
@@ -75,17 +79,21 @@ enum sotto_status evaluator_predict(struct evaluator *e, const float *params,
                                     const struct examples *examples, float temperature, float *out,
                                     struct sotto_error *err);
 
-/* Ensemble distillation (Lin et al. 2020, FedDF, arXiv:2006.07242, algorithm 1): the student, starting from the plain average,
- * is trained on the pool to match the mean of the teachers' softened predictions. */
+/* Ensemble distillation (Lin et al. 2020, FedDF, arXiv:2006.07242, algorithm 1): the student,
+ * starting from the plain average, is trained on the pool to match the mean of the teachers'
+ * softened predictions. */
 struct distill_config {
     uint32_t steps, batch;
     float lr, momentum, temperature;
     uint64_t seed;
     uint32_t round;
 };
-#define DISTILL_CONFIG_INIT {200, 32, 0.05f, 0.9f, 1.0f, 0, 0}
-typedef bool distill_progress(void *ctx, uint32_t step, uint32_t steps, double loss); /* false: stop (CANCELLED) */
-/* teachers: teacher_count pointers to layout.total weights. student: in: plain average, out: distilled. */
+#define DISTILL_CONFIG_INIT                                                                        \
+    { 200, 32, 0.05f, 0.9f, 1.0f, 0, 0 }
+typedef bool distill_progress(void *ctx, uint32_t step, uint32_t steps,
+                              double loss); /* false: stop (CANCELLED) */
+/* teachers: teacher_count pointers to layout.total weights. student: in: plain average, out:
+ * distilled. */
 enum sotto_status distill_run(const struct graph *g, const struct distill_config *config,
                               const float *const *teachers, uint32_t teacher_count,
                               const struct examples *pool, const struct kern_backend *backend,
