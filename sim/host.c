@@ -144,14 +144,14 @@ static enum sotto_status on_get_package(struct sim *s, uint32_t device, const so
     sotto_Envelope e = sotto_Envelope_init_zero;
     e.version = WIRE_VERSION;
     if (!s->plan || in->hash.size != WIRE_HASH ||
-        memcmp(in->hash.bytes, s->plan->base->hash.b, WIRE_HASH) != 0) {
+        memcmp(in->hash.bytes, s->plan->base->package->hash.b, WIRE_HASH) != 0) {
         e.which_body = sotto_Envelope_error_tag;
         e.body.error.status = SOTTO_NOT_FOUND;
         e.body.error.retry_ms = 1000;
         WIRE_SET_TEXT(e.body.error.text, "this package is not served any more; check in again");
         return host_send(s, device, &e, view_of(NULL, 0), err);
     }
-    const struct buf *package = &s->plan->base->package;
+    const struct buf *package = &s->plan->base->package->bytes;
     uint64_t delta = 0;
     TRY(delta_bytes(s, in, &delta, err));
     e.which_body = sotto_Envelope_package_chunk_tag;

@@ -15,13 +15,20 @@ static double seconds_since(uint64_t start_ns) {
 
 /* ---- Versions and plans */
 
+void sim_package_drop(struct sim_package *p) {
+    if (!p || --p->refs > 0)
+        return;
+    buf_deinit(&p->bytes);
+    mem_free(p);
+}
+
 void sim_version_drop(struct sim_version *v) {
     if (!v || --v->refs > 0)
         return;
     if (v->params != v->master)
         mem_free(v->params);
     mem_free(v->master);
-    buf_deinit(&v->package);
+    sim_package_drop(v->package);
     mem_free(v);
 }
 
@@ -54,29 +61,34 @@ static enum sotto_status publish(struct sim *s, struct advance_out *a, struct so
     struct package decoded;
     memset(&decoded, 0, sizeof decoded);
     struct sim_version *v = mem_zalloc(sizeof *v);
-    if (!v)
+    struct sim_package *p = mem_zalloc(sizeof *p);
+    if (!v || !p) {
+        mem_free(v);
+        mem_free(p);
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a version");
-    v->refs = 1;
-    v->number = ++s->version_count;
-    v->hash = a->package_hash;
+    }
+    v->refs = p->refs = 1;
+    v->package = p;
     v->digest = a->digest;
     v->master = a->master;
-    v->package = a->package;
+    p->number = ++s->version_count;
+    p->hash = a->package_hash;
+    p->bytes = a->package;
     a->master = NULL;
     buf_init(&a->package, PACKAGE_BYTES_MAX);
     if (s->x->settings.task.downlink == PACKAGE_F32) {
         v->params = v->master; /* exactly what a device decodes */
     } else {
-        TRY(package_decode(buf_view(&v->package), &decoded, err));
+        TRY(package_decode(buf_view(&p->bytes), &decoded, err));
         v->params = decoded.params;
         decoded.params = NULL;
     }
-    TRY(put_hash(&s->version_hash, &s->version_cap, v->number, &v->hash, err));
-    struct sim_version **place = &s->kept[v->number % SIM_KEEP_VERSIONS];
+    TRY(put_hash(&s->version_hash, &s->version_cap, p->number, &p->hash, err));
     if (s->x->deltas) {
-        sim_version_drop(*place);
-        *place = v;
-        v->refs++;
+        struct sim_package **place = &s->kept[p->number % SIM_KEEP_VERSIONS];
+        sim_package_drop(*place);
+        *place = p;
+        p->refs++;
     }
     sim_version_drop(s->version);
     s->version = v;
@@ -124,8 +136,8 @@ static enum sotto_status make_plan(struct sim *s, uint32_t round, bool evaluatio
     buf_init(&p->bytes, WIRE_TERMS_MAX);
     seal_keypair(p->keys.public_key, p->keys.secret_key);
     task_terms(t, s->task_id, round, evaluation, &p->terms);
-    WIRE_SET_HASH(p->terms.package_hash, &p->base->hash);
-    p->terms.package_bytes = p->base->package.len;
+    WIRE_SET_HASH(p->terms.package_hash, &p->base->package->hash);
+    p->terms.package_bytes = p->base->package->bytes.len;
     p->terms.round_key.size = SEAL_PUBLIC;
     memcpy(p->terms.round_key.bytes, p->keys.public_key, SEAL_PUBLIC);
     task_spec(t, &s->x->graph.layout, evaluation, &p->spec);
@@ -152,10 +164,11 @@ static enum sotto_status begin_deltas(struct sim *s, const struct round_member *
     if (!s->x->deltas)
         return SOTTO_OK;
     bool wanted[SIM_KEEP_VERSIONS] = {false};
+    struct sim_package *to = s->version->package;
     for (uint32_t i = 0; i < count; i++) {
         const uint32_t held = s->devices[m[i].serial - 1].version_held;
-        const struct sim_version *v = s->kept[held % SIM_KEEP_VERSIONS];
-        if (held && v && v->number == held && held != s->version->number)
+        const struct sim_package *p = s->kept[held % SIM_KEEP_VERSIONS];
+        if (held && p && p->number == held && held != to->number)
             wanted[held % SIM_KEEP_VERSIONS] = true;
     }
     for (uint32_t i = 0; i < SIM_KEEP_VERSIONS; i++) {
@@ -165,7 +178,7 @@ static enum sotto_status begin_deltas(struct sim *s, const struct round_member *
         if (!j)
             return SOTTO_NOMEM;
         j->from = s->kept[i];
-        j->to = s->version;
+        j->to = to;
         j->from->refs++;
         j->to->refs++;
         s->deltas[s->delta_count++] = j;
@@ -370,7 +383,7 @@ static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
             t->best_accuracy = r->test_accuracy;
     }
     t->digest = s->version->digest;
-    t->package_hash = s->version->hash;
+    t->package_hash = s->version->package->hash;
     const struct sim_settings *set = &s->x->settings;
     t->target_reached = t->target_reached || (set->stop_accuracy > 0 && !r->evaluation &&
                                               r->test_accuracy >= set->stop_accuracy);
@@ -488,7 +501,7 @@ static enum sotto_status fail_round(struct sim *s, const char *reason, struct so
 }
 
 enum sotto_status host_action_do(struct sim *s, const struct round_action *a, struct sim_reply *to,
-                                  struct sotto_error *err) {
+                                 struct sotto_error *err) {
     switch (a->kind) {
     case ROUND_DO_OPEN:
         return open_round(s, a->round, err);
@@ -537,7 +550,7 @@ void sim_round_deinit(struct sim *s) {
     sim_plan_drop(s->plan);
     s->plan = NULL;
     for (uint32_t i = 0; i < SIM_KEEP_VERSIONS; i++)
-        sim_version_drop(s->kept[i]);
+        sim_package_drop(s->kept[i]);
     sim_version_drop(s->version);
     mem_free(s->state);
     mem_free(s->terms);

@@ -131,7 +131,7 @@ static enum sotto_status prepared(struct sim *s, uint32_t device, struct sotto_e
     e.prepared.schema_ok = true;
     e.prepared.examples = experiment_client(s->x, device).count;
     if (d->plan)
-        d->version_held = d->plan->base->number;
+        d->version_held = d->plan->base->package->number;
     return device_event(s, device, &e, err);
 }
 
@@ -177,7 +177,7 @@ enum sotto_status sim_run(struct sim *s, struct sotto_error *err) {
     struct vtime_event e;
     const struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = s->time.now_ms};
     s->totals.digest = s->version->digest;
-    s->totals.package_hash = s->version->hash;
+    s->totals.package_hash = s->version->package->hash;
     s->round_wall_ns = clock_mono_ns();
     enum sotto_status status = host_event(s, &tick, NULL, err);
     while (status == SOTTO_OK && round_state(s->engine) != ROUND_STOPPED) {
@@ -196,5 +196,5 @@ const struct sim_totals *sim_totals(const struct sim *s) {
 }
 
 struct view sim_package(const struct sim *s) {
-    return buf_view(&s->version->package);
+    return buf_view(&s->version->package->bytes);
 }

@@ -9,8 +9,9 @@
 #include "sotto/client/session.h"
 #include "vtime.h"
 
-#define SIM_KEEP_VERSIONS 20 /* packages kept as bases of deltas: as many as a coordinator keeps   \
-                              */
+#define SIM_KEEP_VERSIONS                                                                          \
+    20 /* packages kept as bases of deltas: as many as a coordinator keeps                         \
+        */
 #define SIM_EVENTS_QUEUED 128
 #define SIM_NO_ROUND      0u
 
@@ -46,13 +47,18 @@ typedef bool sim_on_round(void *ctx, const struct sim_round_result *r,
 
 /* ---- Shared, counted: a model version and a round's terms live while a device works under them */
 
+struct sim_package { /* kept longer than its version's weights: older ones are bases of deltas */
+    uint32_t refs;
+    uint32_t number; /* of the version */
+    struct buf bytes;
+    struct wire_hash hash;
+};
 struct sim_version {
     uint32_t refs;
-    uint32_t number;
     float *master; /* layout.total */
     float *params; /* as devices decode them; the master itself where the downlink is f32 */
-    struct buf package;
-    struct wire_hash hash, digest;
+    struct sim_package *package; /* counted */
+    struct wire_hash digest;
 };
 struct sim_plan {
     uint32_t refs;
@@ -100,7 +106,7 @@ struct sim_job {
     struct sim_mass *mass;
     uint32_t group;
     /* DELTA */
-    struct sim_version *from, *to; /* counted */
+    struct sim_package *from, *to; /* counted */
     uint64_t delta_bytes;          /* 0: it does not pay */
 };
 
@@ -176,7 +182,7 @@ struct sim {
     uint32_t event_first, event_count;
     struct sim_plan *plan; /* of the open round; NULL: none */
     struct sim_version *version;
-    struct sim_version *kept[SIM_KEEP_VERSIONS];
+    struct sim_package *kept[SIM_KEEP_VERSIONS];
     uint32_t version_count;         /* numbers given */
     struct wire_hash *version_hash; /* by number */
     size_t version_cap;
@@ -262,9 +268,10 @@ enum sotto_status host_ack(struct sim *s, uint64_t serial, sotto_Outcome outcome
 /* ---- round.c: opening, sums, server step */
 
 enum sotto_status host_action_do(struct sim *s, const struct round_action *a, struct sim_reply *to,
-                                  struct sotto_error *err);
+                                 struct sotto_error *err);
 void sim_plan_drop(struct sim_plan *p);
 void sim_version_drop(struct sim_version *v);
+void sim_package_drop(struct sim_package *p);
 enum sotto_status sim_first_version(struct sim *s, struct sotto_error *err);
 void sim_round_deinit(struct sim *s);
 /* Adds the message to the queue, for the device. */

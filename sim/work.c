@@ -31,8 +31,8 @@ void mass_free(struct sim_mass *m) {
 static void job_recycle(struct sim_job *j) {
     struct sim *s = j->sim;
     sim_plan_drop(j->plan);
-    sim_version_drop(j->from);
-    sim_version_drop(j->to);
+    sim_package_drop(j->from);
+    sim_package_drop(j->to);
     mem_free(j->residual);
     mass_free(j->mass);
     const struct codec_update update = j->update;
@@ -273,9 +273,9 @@ static enum sotto_status run_add(struct sim_job *j, unsigned worker) {
 static enum sotto_status run_delta(struct sim_job *j) {
     struct buf delta;
     buf_init(&delta, PACKAGE_BYTES_MAX);
-    const enum sotto_status status = package_delta_encode(
-        buf_view(&j->from->package), buf_view(&j->to->package), &delta, &j->error);
-    j->delta_bytes = status == SOTTO_OK && delta.len < j->to->package.len ? delta.len : 0;
+    const enum sotto_status status =
+        package_delta_encode(buf_view(&j->from->bytes), buf_view(&j->to->bytes), &delta, &j->error);
+    j->delta_bytes = status == SOTTO_OK && delta.len < j->to->bytes.len ? delta.len : 0;
     buf_deinit(&delta);
     return status;
 }
