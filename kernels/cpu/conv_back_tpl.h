@@ -76,6 +76,13 @@ TARGET static void NAME(conv_pack_dx)(const struct kern_conv *v, const float *w,
             }
 }
 
+/* 1 unless *x is 0 or -0; as integers: a float comparison has NaN to think of. */
+INLINE uint32_t not_zero(const float *x) {
+    uint32_t bits;
+    memcpy(&bits, x, sizeof(bits));
+    return (bits << 1) != 0;
+}
+
 /* Each pixel's nonzero gradients, in channel order; starts has pixels + 1 elements. */
 TARGET static void NAME(list_pixels)(const struct kern_conv *v, const float *dy, struct entry *list,
                                      uint32_t *starts) {
@@ -87,7 +94,7 @@ TARGET static void NAME(list_pixels)(const struct kern_conv *v, const float *dy,
         for (size_t o = 0; o < v->out_c; o++, dy++) {
             list[n].value = *dy;
             list[n].offset = (uint32_t)(o * len);
-            n += *dy != 0.0f;
+            n += not_zero(dy);
         }
     }
     starts[pixels] = n;
@@ -116,6 +123,7 @@ TARGET static size_t NAME(conv2d_dx_scratch)(const struct kern_instr *in) {
 TARGET static void NAME(dx_image)(const struct kern_conv *v, const struct dx_scratch *s) {
     struct pieces pc = conv_pieces(v);
     size_t row = conv_padded(v).row, len = pc.vectors * LANES;
+    size_t step = (size_t)v->stride_w * v->in_c, apart = (len + step - 1) / step;
     NAME(piece_fn) *const kernel = NAME(pieces)[pc.vectors];
     const float *filter = s->packed;
     for (size_t ky = 0; ky < v->kernel_h; ky++)
@@ -128,9 +136,14 @@ TARGET static void NAME(dx_image)(const struct kern_conv *v, const struct dx_scr
                     continue;
                 }
                 float *sum = s->image + y * row + p * len;
-                for (size_t ox = 0; ox < v->out_w; ox++, at++, sum += v->stride_w * v->in_c)
-                    if (at[1] != at[0])
-                        kernel(sum, s->list + at[0], at[1] - at[0], filter);
+                /* Neighbours' pieces overlap: taken far apart, they need not wait for one another.
+                 */
+                for (size_t phase = 0; phase < apart; phase++)
+                    for (size_t ox = phase; ox < v->out_w; ox += apart)
+                        if (at[ox + 1] != at[ox])
+                            kernel(sum + ox * v->stride_w * v->in_c, s->list + at[ox],
+                                   at[ox + 1] - at[ox], filter);
+                at += v->out_w;
             }
         }
 }
@@ -202,7 +215,7 @@ TARGET static void NAME(list_channels)(const struct kern_conv *v, const float *d
                 struct entry *e = &s->list[o * room + ends[o]];
                 e->value = dy[o];
                 e->offset = offset;
-                ends[o] += dy[o] != 0.0f;
+                ends[o] += not_zero(&dy[o]);
             }
         }
     }

@@ -11,7 +11,8 @@
     16384 /* of B at a time: 64 KiB, read again from L2 by the next rows of A */
 #define GEMM_K_PACKED    256
 #define GEMM_ROWS_PACKED 192
-#define GEMM_ROWS_SKINNY 32 /* up to here B is not packed */
+#define GEMM_FAR_FLOATS  (64 * 1024) /* of B, from which on it is taken to lie beyond L2 */
+#define GEMM_ROWS_SKINNY 32          /* up to here B is not packed */
 
 /* The activations that the tile does not do. */
 TARGET static void NAME(act_rows)(enum kern_act act, float slope, float *x, size_t n);
@@ -310,7 +311,12 @@ DOT_KERNEL(3)
 /* C = A B^T for few rows of A: every row of B is read once from memory. */
 TARGET static void NAME(gemm_dot)(const struct gemm_view *g) {
     size_t tiles = (g->m + 2) / 3;
-    for (size_t j = 0; j < g->n; j += 4)
+    bool far = g->n * g->k > GEMM_FAR_FLOATS;
+    for (size_t j = 0; j < g->n; j += 4) {
+        /* The next four rows, while these are worked on: matters when others press on the shared
+         * cache. */
+        for (size_t k = 0; far && k < 4 * g->ldb; k += 16)
+            __builtin_prefetch(g->b + (j + 4) * g->ldb + k, 0, 2);
         for (size_t i = 0, done = 0; i < tiles; i++) {
             size_t rows = (g->m - done + (tiles - i) - 1) / (tiles - i);
             if (rows == 3)
@@ -321,6 +327,7 @@ TARGET static void NAME(gemm_dot)(const struct gemm_view *g) {
                 NAME(dot_1x4)(g, done, j);
             done += rows;
         }
+    }
     if (g->bias)
         for (size_t i = 0; i < g->m; i++)
             for (size_t j = 0; j < g->n; j++)

@@ -31,4 +31,5 @@ const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_SOFTMAX] = {NAME(softmax), NULL},
     [KERN_SOFTMAX_XENT] = {NAME(softmax_xent), NULL},
     [KERN_SGD] = {NAME(sgd), NULL},
+    [KERN_CLIP_NORM] = {NAME(clip_norm), NULL},
 };

@@ -204,6 +204,13 @@ TARGET static void NAME(sgd)(const struct kern_ctx *c, const struct kern_instr *
 #undef SGD_BODY
 }
 
+TARGET static void NAME(clip_norm)(const struct kern_ctx *c, const struct kern_instr *in) {
+    float *g = kern_f32(c, in, 0);
+    double norm = sqrt(vec_sum_squares_f32(g, in->u.clip.count));
+    if (norm > (double)in->u.clip.max_norm)
+        vec_scale_f32(g, in->u.clip.count, (float)((double)in->u.clip.max_norm / norm));
+}
+
 /* One row: e[j] = exp(x[j] - max), returns their sum in a fixed order (lanes, then across). */
 TARGET static double NAME(exp_row)(const float *x, float *e, size_t n, float factor, float most) {
     v8 sum = V_SET(0.0f);
@@ -309,8 +316,7 @@ TARGET static void NAME(softmax)(const struct kern_ctx *c, const struct kern_ins
     }
 }
 
-/* Losses over more classes than this, or without a gradient buffer to work in, are the reference's.
- */
+/* Without a gradient buffer to work in, or with smoothed labels, the loss is the reference's. */
 TARGET static void NAME(softmax_xent)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_rows *v = &in->u.rows;
     const float *x = kern_f32(c, in, 0);
@@ -363,8 +369,8 @@ TARGET static void NAME(pool_max)(const struct kern_ctx *c, const struct kern_in
             }
 }
 
-/* Windows that tile the input exactly, side by side, and hold 2 x 2 inputs: each input has one
- * window, so dx is written, never added to. Others are the reference's. */
+/* Windows that tile the input exactly: each input has one window, so dx is written, never added to.
+ * Others are the reference's. */
 TARGET static void NAME(pool_max_dx)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_pool *v = &in->u.pool;
     bool simple = v->kernel_h == v->stride_h && v->kernel_w == v->stride_w && v->pad_top == 0 &&

@@ -77,8 +77,7 @@ void kern_conv2d_pool_ref(const struct kern_ctx *c, const struct kern_instr *in)
                     }
 }
 
-/* dx[input] gathers dy * w over the outputs whose window holds it: written as a scatter in double,
- * one input row of channels at a time, so that no buffer of doubles is needed. */
+/* One input's gradient: the sum of dy * w over the outputs whose window holds it. */
 static double conv_dx_at(const struct kern_conv *v, const float *dy, const float *w, uint32_t b,
                          uint32_t iy, uint32_t ix, uint32_t ic) {
     uint32_t ci = v->in_c / v->groups, co = v->out_c / v->groups, g = ic / ci;

@@ -1,4 +1,6 @@
 /* Prepared programs: the arena, parameters in and out, running, metrics and profile. */
+#include <math.h>
+
 #include "sotto/base/buf.h"
 #include "sotto/base/clock.h"
 #include "sotto/base/mem.h"
@@ -106,6 +108,8 @@ enum sotto_status kern_exec_run(struct kern_exec *e, const struct kern_step *ste
         return SOTTO_FAIL(err, SOTTO_INVALID,
                           "kernels: a step of %u rows, the program takes 1 to %u", step->rows,
                           p->batch);
+    if (!(step->lr >= 0.0f && isfinite(step->lr)))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "kernels: a learning rate of %g", (double)step->lr);
     struct kern_ctx c = {e->arena, p->buffers, step, e->metrics, e->scratch};
     for (uint32_t i = 0; i < p->instr_count; i++) {
         uint64_t start = e->profile ? clock_mono_ns() : 0;

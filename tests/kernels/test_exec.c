@@ -2,6 +2,7 @@
  * padding rows, dropout's rule, reports, and the table of backends. */
 #include "harness.h"
 
+#include <math.h>
 #include <string.h>
 
 /* One dense layer of 5 -> 3 trained by fused SGD: parameters, momentum-free, labels, metric. */
@@ -96,6 +97,10 @@ static void test_steps_out_of_range(void **state) {
     struct kern_exec *e = tiny_exec(&t, "cpu");
     ASSERT_FAILS(kern_exec_run(e, &(struct kern_step){.rows = 0}, &err), SOTTO_INVALID, "0 rows");
     ASSERT_FAILS(kern_exec_run(e, &(struct kern_step){.rows = 5}, &err), SOTTO_INVALID, "5 rows");
+    ASSERT_FAILS(kern_exec_run(e, &(struct kern_step){.rows = 1, .lr = NAN}, &err), SOTTO_INVALID,
+                 "learning rate");
+    ASSERT_FAILS(kern_exec_run(e, &(struct kern_step){.rows = 1, .lr = -1.0f}, &err), SOTTO_INVALID,
+                 "learning rate");
     assert_null(kern_exec_host(e, 9999));
     kern_exec_free(e);
     kern_exec_free(NULL);
