@@ -27,6 +27,7 @@ void agent_catch_signals(void) {
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGHUP, &action, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a file too large is a write that fails, as on a full disk */
 }
 
 bool agent_stopped(void) {

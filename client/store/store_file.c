@@ -8,6 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+enum sotto_status store_errno(int number) {
+    return number == ENOSPC || number == EDQUOT || number == EFBIG ? SOTTO_FULL : SOTTO_IO;
+}
+
 enum sotto_status store_file_path(struct devstore *s, const char *name, char *path, size_t cap,
                                   struct sotto_error *err) {
     if (name == NULL || name[0] == '\0' || strchr(name, '/') != NULL)
@@ -39,8 +43,7 @@ enum sotto_status store_file_begin(struct devstore *s, const char *kind, char *n
     *fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (*fd < 0) {
         s->failed = true;
-        return SOTTO_FAIL_SYS(err, errno == ENOSPC ? SOTTO_FULL : SOTTO_IO, "cannot make %.180s",
-                              path);
+        return SOTTO_FAIL_SYS(err, store_errno(errno), "cannot make %.180s", path);
     }
     remember(s, name);
     return SOTTO_OK;
@@ -50,9 +53,8 @@ enum sotto_status store_file_end(struct devstore *s, const char *name, int fd,
                                  struct sotto_error *err) {
     const bool synced = fsync(fd) == 0;
     const enum sotto_status status =
-        synced
-            ? io_fsync_dir(s->files, err)
-            : SOTTO_FAIL_SYS(err, errno == ENOSPC ? SOTTO_FULL : SOTTO_IO, "cannot sync %s", name);
+        synced ? io_fsync_dir(s->files, err)
+               : SOTTO_FAIL_SYS(err, store_errno(errno), "cannot sync %s", name);
     if (status != SOTTO_OK) {
         s->failed = true;
         return status;

@@ -39,6 +39,8 @@ enum sotto_status db_fail(struct devstore *s, int rc, const char *doing, struct 
 enum sotto_status db_blob(struct devstore *s, sqlite3_stmt *stmt, int column, void *out, size_t n,
                           struct sotto_error *err);
 void crash_point(const char *name);
+/* FULL for the errno of a disk, quota or file-size limit that is full, else IO. */
+enum sotto_status store_errno(int number);
 
 enum sotto_status store_migrate(struct devstore *s, struct sotto_error *err);
 

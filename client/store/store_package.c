@@ -59,8 +59,7 @@ static enum sotto_status write_at(const char *path, uint64_t offset, struct view
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            status = SOTTO_FAIL_SYS(err, errno == ENOSPC ? SOTTO_FULL : SOTTO_IO,
-                                    "cannot write %.180s", path);
+            status = SOTTO_FAIL_SYS(err, store_errno(errno), "cannot write %.180s", path);
             break;
         }
         bytes = view_of(bytes.p + n, bytes.n - (size_t)n);

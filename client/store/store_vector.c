@@ -38,7 +38,7 @@ static bool write_whole(int fd, const uint8_t *p, size_t n) {
 static void flush(struct piecewise *w) {
     if (w->status == SOTTO_OK && !write_whole(w->fd, w->piece, w->used)) {
         w->sys_errno = errno;
-        w->status = errno == ENOSPC || errno == EDQUOT ? SOTTO_FULL : SOTTO_IO;
+        w->status = store_errno(errno);
     }
     if (w->hasher != NULL)
         wire_hasher_add(w->hasher, view_of(w->piece, w->used));
