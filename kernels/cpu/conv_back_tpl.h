@@ -29,17 +29,17 @@ struct entry {
 #define PV_8(X)    PV_7(X) X(7)
 #define PV_9(X)    PV_8(X) X(8)
 #define PV_10(X)   PV_9(X) X(9)
-#define P_LOAD(i)  v8 s##i = V_LOAD(sum + (i)*LANES);
+#define P_LOAD(i)  vf s##i = V_LOAD(sum + (i)*LANES);
 #define P_FMA(i)   s##i = V_FMA(value, V_LOAD(from + (i)*LANES), s##i);
 #define P_STORE(i) V_STORE(sum + (i)*LANES, s##i);
 
-/* sum[0 .. 8 n) += value * base[offset ..) over the list. */
+/* sum[0 .. n LANES) += value * base[offset ..) over the list. */
 #define PIECE_KERNEL(n)                                                                            \
     TARGET static void NAME(piece_##n)(float *sum, const struct entry *list, size_t count,         \
                                        const float *base) {                                        \
         PV_##n(P_LOAD) for (size_t e = 0; e < count; e++) {                                        \
             const float *from = base + list[e].offset;                                             \
-            const v8 value = V_SET(list[e].value);                                                 \
+            const vf value = V_SET(list[e].value);                                                 \
             PV_##n(P_FMA)                                                                          \
         }                                                                                          \
         PV_##n(P_STORE)                                                                            \
@@ -259,7 +259,7 @@ TARGET static void NAME(dw_finish)(const struct kern_conv *v, const float *sum, 
 }
 
 /* Short runs (a first layer's) leave a list entry little to do: there the tile goes over all
- * pixels, six places of a filter row by 16 output channels, and adds to dw itself. */
+ * pixels, six places of a filter row by a strip of output channels, and adds to dw itself. */
 #define DW_RUN_SHORT 24
 
 TARGET static void NAME(dw_image_dense)(const struct kern_conv *v, const float *image,

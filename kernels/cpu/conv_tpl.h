@@ -1,7 +1,7 @@
 /* Convolution forward, NHWC, without im2col: a tile's rows are output pixels, its columns output
  * channels. All pixels of a tile see the same taps, so no padding is ever multiplied; taps and
  * channels of one filter row lie side by side in the input, so that a filter row is one run of the
- * tile. The filter is packed into strips of 16 channels first. */
+ * tile. The filter is packed into strips of TILE_COLS channels first. */
 #ifndef SOTTO_KERN_CONV_TPL_H
 #define SOTTO_KERN_CONV_TPL_H
 
@@ -14,7 +14,7 @@ struct conv_view {
     const struct kern_conv *v;
     const float *x;      /* of the first image */
     uint32_t images;     /* this call's */
-    const float *packed; /* [group][strip][kh][kw][cin/groups][16] */
+    const float *packed; /* [group][strip][kh][kw][cin/groups][TILE_COLS] */
     const float *bias;
     float *y;
     enum kern_act act;
@@ -246,20 +246,20 @@ TARGET static size_t NAME(conv2d_pool_scratch)(const struct kern_instr *in) {
            conv_spare_bytes(v);
 }
 
-/* Maximum and its place over a window of floats row and col apart, for n <= 8 channels; places
+/* Maximum and its place over a window of floats row and col apart, for n <= LANES channels; places
  * count from first, a window row is arg_row of them. */
 struct pool_window {
     uint32_t kh, kw, first, arg_row;
     size_t row, col;
 };
 #define POOL_MAX_LANES(LOAD)                                                                       \
-    v8 best = LOAD(x);                                                                             \
-    v8i place = (v8i){0} + (int32_t)w->first;                                                      \
+    vf best = LOAD(x);                                                                             \
+    vi place = (vi){0} + (int32_t)w->first;                                                        \
     for (uint32_t ky = 0; ky < w->kh; ky++)                                                        \
         for (uint32_t kx = ky == 0 ? 1 : 0; kx < w->kw; kx++) {                                    \
-            v8 val = LOAD(x + ky * w->row + kx * w->col);                                          \
-            v8i better = (v8i)(val > best) | (v8i)(best != best); /* NaN never stays */            \
-            v8i here = (v8i){0} + (int32_t)(w->first + ky * w->arg_row + kx);                      \
+            vf val = LOAD(x + ky * w->row + kx * w->col);                                          \
+            vi better = (vi)(val > best) | (vi)(best != best); /* NaN never stays */               \
+            vi here = (vi){0} + (int32_t)(w->first + ky * w->arg_row + kx);                        \
             best = V_SELECT(better, val, best);                                                    \
             place = (here & better) | (place & ~better);                                           \
         }
@@ -272,7 +272,7 @@ INLINE void pool_max_lanes(const float *x, const struct pool_window *w, size_t n
         for (size_t i = 0; i < LANES; i++)
             arg[i] = (uint8_t)place[i];
     } else {
-        const v8i mask = V_FIRST(n);
+        const vi mask = V_FIRST(n);
         POOL_MAX_LANES(POOL_LOAD_REST)
         V_STORE_FIRST(y, best, n);
         for (size_t i = 0; i < n; i++)

@@ -55,10 +55,10 @@ TARGET static void NAME(gemm_strip)(const struct gemm_view *g, const float *b, s
     }
 }
 
-/* c += a b for a few rows, over whole strips of 16 columns, with a short k: what both skinny
+/* c += a b for a few rows, over whole strips of columns, with a short k: what both skinny
  * products below are made of. a is packed as [k][6], alpha already in it. The sum over k starts
  * from 0 and is added to c once: in the update of plain SGD a weight is rounded once. */
-#define U_ZERO(r)  v8 x##r = V_SET(0.0f), y##r = x##r;
+#define U_ZERO(r)  vf x##r = V_SET(0.0f), y##r = x##r;
 #define U_AHEAD(r) __builtin_prefetch(c + r * n + next_c, 0, 2);
 #define U_FMA(r)                                                                                   \
     s = V_SET(ap[r]);                                                                              \
@@ -88,13 +88,13 @@ enum { UPDATE_SET, UPDATE_ADD, UPDATE_MIX };
 /* Strips jump from row to row, which the hardware does not foresee: whichever of b and c comes from
  * far (b is the weights in forward, c in the update) is asked for one block of rows in advance. */
 #define UPDATE_KERNEL(rows)                                                                        \
-    TARGET static void NAME(update_##rows##x16)(const float *a, const float *b, float *c,          \
-                                                size_t n, size_t k, int mode, const float *beta) { \
+    TARGET static void NAME(update_##rows)(const float *a, const float *b, float *c, size_t n,     \
+                                           size_t k, int mode, const float *beta) {                \
         const size_t next_b = k * n, next_c = TILE_ROWS * n;                                       \
         for (size_t strips = n / TILE_COLS; strips; strips--, b += TILE_COLS, c += TILE_COLS) {    \
             ROWS_##rows(U_ZERO) ROWS_##rows(U_AHEAD) const float *ap = a, *bp = b;                 \
             for (size_t i = k; i; i--, ap += TILE_ROWS, bp += n) {                                 \
-                v8 s, b0 = V_LOAD(bp), b1 = V_LOAD(bp + LANES);                                    \
+                vf s, b0 = V_LOAD(bp), b1 = V_LOAD(bp + LANES);                                    \
                 __builtin_prefetch(bp + next_b, 0, 2);                                             \
                 ROWS_##rows(U_FMA)                                                                 \
             }                                                                                      \
@@ -119,8 +119,8 @@ TARGET static void NAME(gemm_update)(const struct gemm_view *g, size_t i, unsign
                                      size_t len, float beta) {
     typedef void update_fn(const float *, const float *, float *, size_t, size_t, int,
                            const float *);
-    static update_fn *const table[] = {NAME(update_1x16), NAME(update_2x16), NAME(update_3x16),
-                                       NAME(update_4x16), NAME(update_5x16), NAME(update_6x16)};
+    static update_fn *const table[] = {NAME(update_1), NAME(update_2), NAME(update_3),
+                                       NAME(update_4), NAME(update_5), NAME(update_6)};
     float packed[GEMM_K_SKINNY * TILE_ROWS];
     const float *a = g->a + i * g->a_row + k0 * g->a_k;
     if (g->a_row == 1) {
@@ -143,7 +143,7 @@ TARGET static void NAME(gemm_finish)(const struct gemm_view *g, size_t n) {
     for (size_t i = 0; i < g->m; i++) {
         float *c = g->c + i * g->n;
         for (size_t j = 0; j < n; j += LANES) {
-            v8 v = V_LOAD(c + j);
+            vf v = V_LOAD(c + j);
             if (g->bias)
                 v += V_LOAD(g->bias + j);
             if (g->act == KERN_ACT_RELU)
@@ -193,7 +193,7 @@ TARGET static void NAME(gemm_skinny)(const struct gemm_view *g) {
         NAME(gemm_strip)(g, g->b + whole, g->ldb, whole, 0, g->k);
 }
 
-/* dst[k][16] = the strip of B, zeros past its columns. */
+/* dst[k][TILE_COLS] = the strip of B, zeros past its columns. */
 TARGET static void NAME(pack_strip)(const struct gemm_view *g, size_t j, size_t k0, size_t len,
                                     float *dst) {
     size_t cols = g->n - j < TILE_COLS ? g->n - j : TILE_COLS;
@@ -251,8 +251,7 @@ TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
     __m256 h_ = _mm256_hadd_ps(_mm256_hadd_ps(s0, s1), _mm256_hadd_ps(s2, s3));                    \
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(h_), _mm256_extractf128_ps(h_, 1)));
 #else
-#define DOT_SUM1(s)                                                                                \
-    ((((s)[0] + (s)[1]) + ((s)[2] + (s)[3])) + (((s)[4] + (s)[5]) + ((s)[6] + (s)[7])))
+#define DOT_SUM1(s) (((s)[0] + (s)[1]) + ((s)[2] + (s)[3])) /* four lanes */
 #define DOT_SUM4(out, s0, s1, s2, s3)                                                              \
     out[0] = DOT_SUM1(s0);                                                                         \
     out[1] = DOT_SUM1(s1);                                                                         \
@@ -261,7 +260,7 @@ TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
 #endif
 
 #define D_ROW(i)  const float *a##i = g->a + (row + (i)) * g->a_row;
-#define D_ZERO(i) v8 s##i##0 = V_SET(0.0f), s##i##1 = s##i##0, s##i##2 = s##i##0, s##i##3 = s##i##0;
+#define D_ZERO(i) vf s##i##0 = V_SET(0.0f), s##i##1 = s##i##0, s##i##2 = s##i##0, s##i##3 = s##i##0;
 #define D_FMA(i)                                                                                   \
     x = LOADX(a##i + k);                                                                           \
     s##i##0 = V_FMA(x, w0, s##i##0);                                                               \
@@ -271,7 +270,7 @@ TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
 #define D_FINISH(i) DOT_FINISH(i, s##i##0, s##i##1, s##i##2, s##i##3)
 #define D_STEP(n)                                                                                  \
     {                                                                                              \
-        v8 x, w0 = LOADX(b0 + k), w1 = LOADX(b1 + k), w2 = LOADX(b2 + k), w3 = LOADX(b3 + k);      \
+        vf x, w0 = LOADX(b0 + k), w1 = LOADX(b1 + k), w2 = LOADX(b2 + k), w3 = LOADX(b3 + k);      \
         ROWS_##n(D_FMA)                                                                            \
     }
 
@@ -287,7 +286,7 @@ TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
             D_STEP(q)                                                                              \
         }                                                                                          \
         if (k < g->k) {                                                                            \
-            const v8i mask = V_FIRST(g->k - k);                                                    \
+            const vi mask = V_FIRST(g->k - k);                                                     \
             D_TAIL(q)                                                                              \
         }                                                                                          \
         ROWS_##q(D_FINISH)                                                                         \
@@ -300,7 +299,7 @@ TARGET static void NAME(gemm_packed)(const struct gemm_view *g, float *panel) {
     s##i##2 = V_FMA(x, w2, s##i##2);                                                               \
     s##i##3 = V_FMA(x, w3, s##i##3);
 #define D_TAIL(n)                                                                                  \
-    v8 x, w0 = V_LOAD_FIRST(b0 + k, mask), w1 = V_LOAD_FIRST(b1 + k, mask),                        \
+    vf x, w0 = V_LOAD_FIRST(b0 + k, mask), w1 = V_LOAD_FIRST(b1 + k, mask),                        \
           w2 = V_LOAD_FIRST(b2 + k, mask), w3 = V_LOAD_FIRST(b3 + k, mask);                        \
     ROWS_##n(D_FMA_TAIL)
 

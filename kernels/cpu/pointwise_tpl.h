@@ -10,22 +10,22 @@
  * reduction, degree 5). */
 #define V_EXP(out, in)                                                                             \
     do {                                                                                           \
-        const v8 magic_ = V_SET(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */     \
-        v8 x_ = V_MAX(in, V_SET(-87.0f));                                                          \
+        const vf magic_ = V_SET(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */     \
+        vf x_ = V_MAX(in, V_SET(-87.0f));                                                          \
         x_ = V_SELECT(x_ > V_SET(88.0f), V_SET(88.0f), x_);                                        \
-        v8 t_ = V_FMA(x_, V_SET(1.44269504088896341f), magic_), n_ = t_ - magic_;                  \
+        vf t_ = V_FMA(x_, V_SET(1.44269504088896341f), magic_), n_ = t_ - magic_;                  \
         x_ = V_FMA(n_, V_SET(-0.693359375f), x_);                                                  \
         x_ = V_FMA(n_, V_SET(2.12194440e-4f), x_);                                                 \
-        v8 p_ = V_FMA(V_SET(1.9875691500e-4f), x_, V_SET(1.3981999507e-3f));                       \
+        vf p_ = V_FMA(V_SET(1.9875691500e-4f), x_, V_SET(1.3981999507e-3f));                       \
         p_ = V_FMA(p_, x_, V_SET(8.3334519073e-3f));                                               \
         p_ = V_FMA(p_, x_, V_SET(4.1665795894e-2f));                                               \
         p_ = V_FMA(p_, x_, V_SET(1.6666665459e-1f));                                               \
         p_ = V_FMA(p_, x_, V_SET(5.0000001201e-1f));                                               \
         p_ = V_FMA(p_, x_ * x_, x_ + 1.0f);                                                        \
-        (out) = (v8)((v8i)p_ + ((v8i)t_ << 23));                                                   \
+        (out) = (vf)((vi)p_ + ((vi)t_ << 23));                                                     \
     } while (0)
 
-/* Runs BODY over n elements, eight at a time; the tail goes through LOADS that see zeros past the
+/* Runs BODY over n elements, LANES at a time; the tail goes through LOADS that see zeros past the
  * end. Inside BODY, LD(p) loads and ST(p, x) stores at element i. */
 #define V_EACH(n, BODY)                                                                            \
     {                                                                                              \
@@ -35,7 +35,7 @@
         }                                                                                          \
         if (i < (n)) {                                                                             \
             const size_t rest_ = (n)-i;                                                            \
-            const v8i mask_ = V_FIRST(rest_);                                                      \
+            const vi mask_ = V_FIRST(rest_);                                                       \
             BODY(V_LD_REST, V_ST_REST)                                                             \
         }                                                                                          \
     }
@@ -46,18 +46,18 @@
 
 #define RELU_BODY(LD, ST) ST(y, V_MAX(V_SET(0.0f), LD(x)));
 #define LEAKY_BODY(LD, ST)                                                                         \
-    v8 v = LD(x);                                                                                  \
+    vf v = LD(x);                                                                                  \
     ST(y, V_MAX(v *slope, v));
 #define SIGMOID_BODY(LD, ST)                                                                       \
-    v8 v = -LD(x), e;                                                                              \
+    vf v = -LD(x), e;                                                                              \
     V_EXP(e, v);                                                                                   \
     ST(y, V_SELECT(v != v, v, 1.0f / (e + 1.0f)));
 /* Near 0 the quotient would lose digits: an odd polynomial there (Cephes tanhf). */
 #define TANH_BODY(LD, ST)                                                                          \
-    v8 v = LD(x), e, z = v * v;                                                                    \
+    vf v = LD(x), e, z = v * v;                                                                    \
     V_EXP(e, v * 2.0f);                                                                            \
-    v8 far = 1.0f - 2.0f / (e + 1.0f);                                                             \
-    v8 near = V_FMA(V_SET(-5.70498872745e-3f), z, V_SET(2.06390887954e-2f));                       \
+    vf far = 1.0f - 2.0f / (e + 1.0f);                                                             \
+    vf near = V_FMA(V_SET(-5.70498872745e-3f), z, V_SET(2.06390887954e-2f));                       \
     near = V_FMA(near, z, V_SET(-5.37397155531e-2f));                                              \
     near = V_FMA(near, z, V_SET(1.33314422036e-1f));                                               \
     near = V_FMA(near, z, V_SET(-3.33332819422e-1f));                                              \
@@ -99,13 +99,13 @@ TARGET static void NAME(act)(const struct kern_ctx *c, const struct kern_instr *
 
 #define RELU_DX_BODY(LD, ST) ST(dx, V_SELECT(LD(y) > 0.0f, LD(dy), V_SET(0.0f)));
 #define LEAKY_DX_BODY(LD, ST)                                                                      \
-    v8 d = LD(dy);                                                                                 \
+    vf d = LD(dy);                                                                                 \
     ST(dx, V_SELECT(LD(y) > 0.0f, d, d * slope));
 #define SIGMOID_DX_BODY(LD, ST)                                                                    \
-    v8 v = LD(y);                                                                                  \
+    vf v = LD(y);                                                                                  \
     ST(dx, LD(dy) * (v * (1.0f - v)));
 #define TANH_DX_BODY(LD, ST)                                                                       \
-    v8 v = LD(y);                                                                                  \
+    vf v = LD(y);                                                                                  \
     ST(dx, LD(dy) * (1.0f - v * v));
 
 TARGET static void NAME(act_dx)(const struct kern_ctx *c, const struct kern_instr *in) {
@@ -158,7 +158,7 @@ TARGET static void NAME(bias_grad)(const struct kern_ctx *c, const struct kern_i
     float scale = kern_scale_of(c, v->scale), beta = kern_beta_of(c, v->beta, v->weight_decay);
     size_t j = 0;
     for (; j + BIAS_COLS * LANES <= v->cols; j += BIAS_COLS * LANES) {
-        v8 s0 = V_SET(0.0f), s1 = s0, s2 = s0, s3 = s0;
+        vf s0 = V_SET(0.0f), s1 = s0, s2 = s0, s3 = s0;
         const float *d = dy + j;
         for (size_t r = 0; r < v->rows; r++, d += v->cols) {
             s0 += V_LOAD(d);
@@ -176,8 +176,8 @@ TARGET static void NAME(bias_grad)(const struct kern_ctx *c, const struct kern_i
     }
     for (; j < v->cols; j += LANES) {
         size_t n = v->cols - j < LANES ? v->cols - j : LANES;
-        const v8i mask = V_FIRST(n);
-        v8 s = V_SET(0.0f);
+        const vi mask = V_FIRST(n);
+        vf s = V_SET(0.0f);
         for (size_t r = 0; r < v->rows; r++)
             s += V_LOAD_FIRST(dy + r * v->cols + j, mask);
         for (size_t i = 0; i < n; i++)
@@ -191,11 +191,11 @@ TARGET static void NAME(sgd)(const struct kern_ctx *c, const struct kern_instr *
     const float *g = kern_f32(c, in, 1), *anchor = kern_f32(c, in, 3);
     float lr = c->step->lr, decay = s->weight_decay, mu = s->prox_mu, momentum = s->momentum;
 #define SGD_BODY(LD, ST)                                                                           \
-    v8 old = LD(w), d = LD(g) + old * decay;                                                       \
+    vf old = LD(w), d = LD(g) + old * decay;                                                       \
     if (anchor)                                                                                    \
         d += (old - LD(anchor)) * mu;                                                              \
     if (m) {                                                                                       \
-        v8 mv = LD(m) * momentum + d;                                                              \
+        vf mv = LD(m) * momentum + d;                                                              \
         ST(m, mv);                                                                                 \
         d = s->nesterov ? d + mv * momentum : mv;                                                  \
     }                                                                                              \
@@ -213,9 +213,9 @@ TARGET static void NAME(clip_norm)(const struct kern_ctx *c, const struct kern_i
 
 /* One row: e[j] = exp(x[j] - max), returns their sum in a fixed order (lanes, then across). */
 TARGET static double NAME(exp_row)(const float *x, float *e, size_t n, float factor, float most) {
-    v8 sum = V_SET(0.0f);
+    vf sum = V_SET(0.0f);
 #define EXP_BODY(LD, ST)                                                                           \
-    v8 v = (LD(x) - most) * factor;                                                                \
+    vf v = (LD(x) - most) * factor;                                                                \
     V_EXP(v, v);                                                                                   \
     ST(e, v);                                                                                      \
     sum += KEEP(v);
@@ -228,7 +228,7 @@ TARGET static double NAME(exp_row)(const float *x, float *e, size_t n, float fac
 #define KEEP(v) V_SELECT(mask_, v, V_SET(0.0f))
     if (i < n) {
         const size_t rest_ = n - i;
-        const v8i mask_ = V_FIRST(rest_);
+        const vi mask_ = V_FIRST(rest_);
         EXP_BODY(V_LD_REST, V_ST_REST)
     }
 #undef KEEP
@@ -295,8 +295,8 @@ TARGET static void dropout_avx2(const struct kern_ctx *c, const struct kern_inst
         dropout_words_avx2(i / 4, v->stream, c->step->index, c->step->seed, limit, keep);
         for (uint32_t j = 0; j < 4 && i + j * LANES < v->count; j++) {
             const size_t at = (size_t)i + j * LANES, rest = v->count - at;
-            const v8i mask = V_FIRST(rest < LANES ? rest : LANES);
-            v8 kept = _mm256_and_ps(_mm256_mul_ps(V_LOAD_FIRST(x + at, mask), factor),
+            const vi mask = V_FIRST(rest < LANES ? rest : LANES);
+            vf kept = _mm256_and_ps(_mm256_mul_ps(V_LOAD_FIRST(x + at, mask), factor),
                                     _mm256_castsi256_ps(keep[j]));
             V_STORE_FIRST(y + at, kept, rest);
         }
@@ -389,13 +389,13 @@ TARGET static void NAME(pool_max_dx)(const struct kern_ctx *c, const struct kern
             for (uint32_t ox = 0; ox < v->out_w; ox++, dy += col, arg += col) {
                 float *to = dx + oy * v->kernel_h * row + ox * v->kernel_w * col;
                 for (size_t ch = 0; ch < col; ch += LANES) {
-                    v8 d = V_LOAD(dy + ch);
-                    v8i place;
+                    vf d = V_LOAD(dy + ch);
+                    vi place;
                     for (unsigned l = 0; l < LANES; l++)
                         place[l] = arg[ch + l];
                     for (uint32_t ky = 0; ky < v->kernel_h; ky++)
                         for (uint32_t kx = 0; kx < v->kernel_w; kx++) {
-                            v8i here = (v8i){0} + (int32_t)(ky * v->kernel_w + kx);
+                            vi here = (vi){0} + (int32_t)(ky * v->kernel_w + kx);
                             V_STORE(to + ky * row + kx * col + ch,
                                     V_SELECT(place == here, d, V_SET(0.0f)));
                         }

@@ -1,4 +1,5 @@
-/* Eight floats at a time. Included by one file per instruction set, which says first which one it
+/* Vectors of floats: eight lanes with AVX2, four (SSE2, NEON, or whatever the compiler makes of
+ * them) on any processor. Included by one file per instruction set, which says first which one it
  * is (KERN_ISA_AVX2 or none); the same kernels are then compiled for each. Vectors are never passed
  * to functions: without AVX that would be another calling convention. */
 #ifndef SOTTO_KERN_SIMD_H
@@ -6,16 +7,21 @@
 
 #include "src/kern_int.h"
 
+#ifdef KERN_ISA_AVX2
 #define LANES 8
+#else
+#define LANES 4
+#endif
+#define VECTOR_BYTES (LANES * 4)
 
-typedef float v8 __attribute__((vector_size(32)));
-typedef int32_t v8i __attribute__((vector_size(32)));
-typedef float v8_any __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int32_t v8i_any __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float vf __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES)));
+typedef float vf_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t vi_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
-#define V_LOAD(p)            ((v8)(*(const v8_any *)(const void *)(p)))
-#define V_STORE(p, x)        (*(v8_any *)(void *)(p) = (x))
-#define V_SELECT(mask, a, b) ((v8)(((v8i)(a) & (mask)) | ((v8i)(b) & ~(mask))))
+#define V_LOAD(p)            ((vf)(*(const vf_any *)(const void *)(p)))
+#define V_STORE(p, x)        (*(vf_any *)(void *)(p) = (x))
+#define V_SELECT(mask, a, b) ((vf)(((vi)(a) & (mask)) | ((vi)(b) & ~(mask))))
 
 #ifdef KERN_ISA_AVX2
 #include <immintrin.h>
@@ -30,7 +36,7 @@ typedef int32_t v8i_any __attribute__((vector_size(32), aligned(4), may_alias));
 #define V_SET(x)                                                                                   \
     __extension__({                                                                                \
         const float s_ = (x);                                                                      \
-        (v8){s_, s_, s_, s_, s_, s_, s_, s_};                                                      \
+        (vf){s_, s_, s_, s_};                                                                      \
     })
 #define V_FMA(a, b, c) ((a) * (b) + (c))
 #define V_MAX(a, b)    V_SELECT((a) > (b), a, b)
@@ -39,11 +45,15 @@ typedef int32_t v8i_any __attribute__((vector_size(32), aligned(4), may_alias));
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
-/* V_FIRST(n): a mask of the first n lanes, 0 <= n <= 8. */
-static const int32_t lane_masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
-#define V_FIRST(n) ((v8i)(*(const v8i_any *)(const void *)(lane_masks + 8 - (n))))
+/* V_FIRST(n): a mask of the first n lanes, 0 <= n <= LANES. */
+#if LANES == 8
+static const int32_t lane_masks[2 * LANES] = {-1, -1, -1, -1, -1, -1, -1, -1};
+#else
+static const int32_t lane_masks[2 * LANES] = {-1, -1, -1, -1};
+#endif
+#define V_FIRST(n) ((vi)(*(const vi_any *)(const void *)(lane_masks + LANES - (n))))
 
-/* Copies the first n of 8 lanes without touching memory past them. */
+/* Copies the first n < LANES lanes without touching memory past them. */
 INLINE void copy_first(float *dst, const float *src, size_t n) {
     if (n & 4) {
         memcpy(dst, src, 16);
@@ -61,20 +71,25 @@ INLINE void copy_first(float *dst, const float *src, size_t n) {
         if ((n) >= LANES) {                                                                        \
             V_STORE(p, x);                                                                         \
         } else {                                                                                   \
-            v8 stored_ = (x);                                                                      \
+            vf stored_ = (x);                                                                      \
             copy_first(p, (const float *)&stored_, n);                                             \
         }                                                                                          \
     } while (0)
 
 #ifndef V_LOAD_FIRST
+/* Out of line: this file is for any processor, and small. */
+__attribute__((noinline)) static void load_first(vf *to, const float *p, const vi *mask) {
+    float lanes[LANES] = {0};
+    for (unsigned l = 0; l < LANES && (*mask)[l]; l++)
+        lanes[l] = p[l];
+    *to = V_LOAD(lanes);
+}
 #define V_LOAD_FIRST(p, mask)                                                                      \
     __extension__({                                                                                \
-        const float *p_ = (p);                                                                     \
-        v8 lanes_ = V_SET(0.0f);                                                                   \
-        for (unsigned l_ = 0; l_ < LANES; l_++)                                                    \
-            if ((mask)[l_])                                                                        \
-                lanes_[l_] = p_[l_];                                                               \
-        lanes_;                                                                                    \
+        vf loaded_;                                                                                \
+        vi mask_of_ = (mask);                                                                      \
+        load_first(&loaded_, p, &mask_of_);                                                        \
+        loaded_;                                                                                   \
     })
 #endif
 

@@ -1,14 +1,15 @@
-/* The 6 x 16 register tile that gemm and convolution share: up to 6 rows of A (anywhere in memory)
- * times a strip of up to 16 columns of B. 12 accumulators, 2 vectors of B, 1 broadcast: 15 of the
- * 16 registers of AVX2; a step over k costs 8 loads for 12 multiply-adds, so the multipliers are
- * what it waits for. The sum's order is k = 0, 1, ...: fixed. */
+/* The register tile (6 x 16 with AVX2, 6 x 8 with four lanes) that gemm and convolution share: up
+ * to 6 rows of A (anywhere in memory) times a strip of up to two vectors' columns of B. 12
+ * accumulators, 2 vectors of B, 1 broadcast: 15 of the 16 vector registers; a step over k costs 8
+ * loads for 12 multiply-adds, so the multipliers are what it waits for. The sum's order is k = 0,
+ * 1, ...: fixed. */
 #ifndef SOTTO_KERN_TILE_TPL_H
 #define SOTTO_KERN_TILE_TPL_H
 
 #include "cpu/simd.h"
 
 #define TILE_ROWS 6
-#define TILE_COLS 16
+#define TILE_COLS (2 * LANES)
 
 struct tile {
     const float *a[TILE_ROWS]; /* row r's element k of run j lies at a[r][j * a_run + k * a_step] */
@@ -19,7 +20,7 @@ struct tile {
     const uint32_t *offsets; /* tile_run_offsets: element k of row r is a[r][offsets[k]]; one run */
     size_t len, runs;  /* a convolution's run is one filter row: taps and channels lie side by side
                           in NHWC */
-    size_t cols;       /* 1..16 */
+    size_t cols;       /* 1..TILE_COLS */
     float alpha, beta; /* c = alpha * sum + beta * c; c is not read when beta is 0 */
     const float *bias; /* added to the result, or NULL */
     enum kern_act act; /* NONE, RELU, LEAKY_RELU; the others need a pass of their own */
@@ -40,12 +41,12 @@ INLINE enum kern_act act_in_tile(enum kern_act act) {
 
 /* Named variables, not arrays: gcc keeps arrays of vectors in memory. */
 #define T_A(r)     const float *a##r = t->a[r];
-#define T_ZERO2(r) v8 x##r = V_SET(0.0f), y##r = V_SET(0.0f);
+#define T_ZERO2(r) vf x##r = V_SET(0.0f), y##r = V_SET(0.0f);
 #define T_FMA2(r)                                                                                  \
     s = V_SET(a##r[off]);                                                                          \
     x##r = V_FMA(s, b0, x##r);                                                                     \
     y##r = V_FMA(s, b1, y##r);
-#define T_ZERO1(r) v8 x##r = V_SET(0.0f);
+#define T_ZERO1(r) vf x##r = V_SET(0.0f);
 #define T_FMA1(r)                                                                                  \
     s = V_SET(a##r[off]);                                                                          \
     x##r = V_FMA(s, b0, x##r);
@@ -90,7 +91,7 @@ INLINE enum kern_act act_in_tile(enum kern_act act) {
         const float *b = t->b + run * t->b_run;                                                    \
         size_t off = run * t->a_run;                                                               \
         for (size_t k = t->len; k; k--, off += step, b += ldb) {                                   \
-            v8 s;                                                                                  \
+            vf s;                                                                                  \
             LOADS                                                                                  \
             FMA                                                                                    \
         }                                                                                          \
@@ -98,19 +99,20 @@ INLINE enum kern_act act_in_tile(enum kern_act act) {
 
 #define T_HEAD                                                                                     \
     const size_t step = t->a_step, ldb = t->ldb;                                                   \
-    const v8 alpha = V_SET(t->alpha), beta = V_SET(t->beta);
+    const vf alpha = V_SET(t->alpha), beta = V_SET(t->beta);
 
-/* For short runs: one loop over all k, the places come from a table. b is packed, 16 columns. */
+/* For short runs: one loop over all k, the places come from a table. b is packed, TILE_COLS wide.
+ */
 #define OFFSET_KERNEL(n)                                                                           \
-    TARGET static void NAME(tile_##n##x16_offsets)(const struct tile *t) {                         \
-        const v8 alpha = V_SET(t->alpha), beta = V_SET(t->beta);                                   \
+    TARGET static void NAME(tile_##n##_offsets)(const struct tile *t) {                            \
+        const vf alpha = V_SET(t->alpha), beta = V_SET(t->beta);                                   \
         ROWS_##n(T_A) ROWS_##n(T_ZERO2) const float *b = t->b;                                     \
         for (size_t k = 0; k < t->len; k++, b += TILE_COLS) {                                      \
             const size_t off = t->offsets[k];                                                      \
-            v8 s, b0 = V_LOAD(b), b1 = V_LOAD(b + LANES);                                          \
+            vf s, b0 = V_LOAD(b), b1 = V_LOAD(b + LANES);                                          \
             ROWS_##n(T_FMA2)                                                                       \
         }                                                                                          \
-        v8 bias0 = V_SET(0.0f), bias1 = bias0;                                                     \
+        vf bias0 = V_SET(0.0f), bias1 = bias0;                                                     \
         if (t->bias) {                                                                             \
             bias0 = V_LOAD(t->bias);                                                               \
             bias1 = V_LOAD(t->bias + LANES);                                                       \
@@ -125,10 +127,10 @@ OFFSET_KERNEL(5)
 OFFSET_KERNEL(6)
 
 #define TILE_KERNELS(n)                                                                            \
-    TARGET static void NAME(tile_##n##x16)(const struct tile *t) {                                 \
+    TARGET static void NAME(tile_##n##_full)(const struct tile *t) {                               \
         T_HEAD                                                                                     \
-        ROWS_##n(T_A) ROWS_##n(T_ZERO2) T_LOOP(v8 b0 = V_LOAD(b); v8 b1 = V_LOAD(b + LANES);       \
-                                               , ROWS_##n(T_FMA2)) v8 bias0 = V_SET(0.0f),         \
+        ROWS_##n(T_A) ROWS_##n(T_ZERO2) T_LOOP(vf b0 = V_LOAD(b); vf b1 = V_LOAD(b + LANES);       \
+                                               , ROWS_##n(T_FMA2)) vf bias0 = V_SET(0.0f),         \
                                                                       bias1 = bias0;               \
         if (t->bias) {                                                                             \
             bias0 = V_LOAD(t->bias);                                                               \
@@ -136,13 +138,13 @@ OFFSET_KERNEL(6)
         }                                                                                          \
         ROWS_##n(T_STORE2)                                                                         \
     }                                                                                              \
-    TARGET static void NAME(tile_##n##x9to15)(const struct tile *t) {                              \
+    TARGET static void NAME(tile_##n##_wide)(const struct tile *t) {                               \
         T_HEAD                                                                                     \
         const size_t rest = t->cols - LANES;                                                       \
-        const v8i mask = V_FIRST(rest);                                                            \
+        const vi mask = V_FIRST(rest);                                                             \
         ROWS_##n(T_A) ROWS_##n(T_ZERO2)                                                            \
-            T_LOOP(v8 b0 = V_LOAD(b); v8 b1 = V_LOAD_FIRST(b + LANES, mask);, ROWS_##n(T_FMA2))    \
-                v8 bias0 = V_SET(0.0f),                                                            \
+            T_LOOP(vf b0 = V_LOAD(b); vf b1 = V_LOAD_FIRST(b + LANES, mask);, ROWS_##n(T_FMA2))    \
+                vf bias0 = V_SET(0.0f),                                                            \
                    bias1 = bias0;                                                                  \
         if (t->bias) {                                                                             \
             bias0 = V_LOAD(t->bias);                                                               \
@@ -150,12 +152,12 @@ OFFSET_KERNEL(6)
         }                                                                                          \
         ROWS_##n(T_STORE2M)                                                                        \
     }                                                                                              \
-    TARGET static void NAME(tile_##n##x1to8)(const struct tile *t) {                               \
+    TARGET static void NAME(tile_##n##_slim)(const struct tile *t) {                               \
         T_HEAD                                                                                     \
         const size_t rest = t->cols;                                                               \
-        const v8i mask = V_FIRST(rest);                                                            \
-        ROWS_##n(T_A) ROWS_##n(T_ZERO1) T_LOOP(v8 b0 = V_LOAD_FIRST(b, mask);, ROWS_##n(T_FMA1))   \
-            v8 bias0 = V_SET(0.0f);                                                                \
+        const vi mask = V_FIRST(rest);                                                             \
+        ROWS_##n(T_A) ROWS_##n(T_ZERO1) T_LOOP(vf b0 = V_LOAD_FIRST(b, mask);, ROWS_##n(T_FMA1))   \
+            vf bias0 = V_SET(0.0f);                                                                \
         if (t->bias)                                                                               \
             bias0 = V_LOAD_FIRST(t->bias, mask);                                                   \
         ROWS_##n(T_STORE1M)                                                                        \
@@ -171,21 +173,21 @@ TILE_KERNELS(6)
 /* Runs a tile of 1..6 rows. */
 TARGET static void NAME(tile_run)(const struct tile *t, unsigned rows) {
     typedef void tile_fn(const struct tile *);
-    static tile_fn *const full[] = {NAME(tile_1x16), NAME(tile_2x16), NAME(tile_3x16),
-                                    NAME(tile_4x16), NAME(tile_5x16), NAME(tile_6x16)};
-    static tile_fn *const wide[] = {NAME(tile_1x9to15), NAME(tile_2x9to15), NAME(tile_3x9to15),
-                                    NAME(tile_4x9to15), NAME(tile_5x9to15), NAME(tile_6x9to15)};
-    static tile_fn *const slim[] = {NAME(tile_1x1to8), NAME(tile_2x1to8), NAME(tile_3x1to8),
-                                    NAME(tile_4x1to8), NAME(tile_5x1to8), NAME(tile_6x1to8)};
+    static tile_fn *const full[] = {NAME(tile_1_full), NAME(tile_2_full), NAME(tile_3_full),
+                                    NAME(tile_4_full), NAME(tile_5_full), NAME(tile_6_full)};
+    static tile_fn *const wide[] = {NAME(tile_1_wide), NAME(tile_2_wide), NAME(tile_3_wide),
+                                    NAME(tile_4_wide), NAME(tile_5_wide), NAME(tile_6_wide)};
+    static tile_fn *const slim[] = {NAME(tile_1_slim), NAME(tile_2_slim), NAME(tile_3_slim),
+                                    NAME(tile_4_slim), NAME(tile_5_slim), NAME(tile_6_slim)};
     tile_fn *const *table = t->cols == TILE_COLS ? full : t->cols > LANES ? wide : slim;
     table[rows - 1](t);
 }
 
 TARGET static void NAME(tile_run_offsets)(const struct tile *t, unsigned rows) {
     typedef void tile_fn(const struct tile *);
-    static tile_fn *const table[] = {NAME(tile_1x16_offsets), NAME(tile_2x16_offsets),
-                                     NAME(tile_3x16_offsets), NAME(tile_4x16_offsets),
-                                     NAME(tile_5x16_offsets), NAME(tile_6x16_offsets)};
+    static tile_fn *const table[] = {NAME(tile_1_offsets), NAME(tile_2_offsets),
+                                     NAME(tile_3_offsets), NAME(tile_4_offsets),
+                                     NAME(tile_5_offsets), NAME(tile_6_offsets)};
     table[rows - 1](t);
 }
 
