@@ -1,4 +1,5 @@
 /* sotto-coordinator: the daemon's program. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,15 @@ static void say_address(struct cli *cli, const struct coordinator *c) {
     fflush(stdout);
 }
 
+/* A round needs tens of megabytes for moments, then nothing for minutes: large blocks come from the
+ * kernel and go back to it, and workers do not keep heaps of their own. */
+static void return_memory_early(void) {
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    (void)mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
 static void setup_process(void) {
     struct rlimit core = {0, 0};
     struct sigaction action = {.sa_handler = on_signal};
@@ -104,6 +114,7 @@ static void setup_process(void) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ,
            SIG_IGN); /* a write past the file size limit fails, and is answered as a full disk */
+    return_memory_early();
 }
 
 static int run(struct cli *cli) {
