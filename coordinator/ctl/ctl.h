@@ -37,6 +37,7 @@ int ctl_config_dump(struct cli *cli);
 int ctl_status(struct cli *cli);
 int ctl_events(struct cli *cli);
 int ctl_rounds_watch(struct cli *cli);
+int ctl_rounds_export(struct cli *cli);
 int ctl_models_export(struct cli *cli);
 int ctl_models_evaluate(struct cli *cli);
 int ctl_restore(struct cli *cli);

@@ -118,6 +118,8 @@ static const struct cli_command commands[] = {
      "Prints a line as each round ends, until the task does; waits for a coordinator that "
      "restarts.",
      NULL, ctl_rounds_watch},
+    {"rounds export", "TASK", 1, 1, output, "Writes the closed rounds as CSV.",
+     "sottoctl rounds export digits --output rounds.csv\n", ctl_rounds_export},
     {"rounds show", "TASK ROUND", 2, 2, no_flags, "Shows a round with its groups and devices.",
      NULL, rounds_show},
     {"models list", "TASK", 1, 1, no_flags, "Lists model versions, newest first.", NULL,

@@ -263,22 +263,19 @@ out:
  * --------------------------------------------------------------------------------------------------------
  */
 
-int ctl_models_export(struct cli *cli) {
+/* Bytes that the daemon answers with, into a file or onto a pipe. */
+static int export_answer(struct cli *cli, const struct view *args, size_t count, const char *what) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct buf out;
-    const char *version = cli_arg(cli, 1) ? cli_arg(cli, 1) : "current",
-               *path = cli_flag(cli, "output");
-    struct view args[] = {view_of("models-package", 14),
-                          view_of(cli_arg(cli, 0), strlen(cli_arg(cli, 0))),
-                          view_of(version, strlen(version))};
+    const char *path = cli_flag(cli, "output");
+    bool to_file = path && strcmp(path, "-") != 0;
     enum sotto_status status;
     buf_init(&out, PACKAGE_BYTES_MAX);
-    TRY(ctl_ask(cli, false, args, 3, &out, &err));
-    if (path && strcmp(path, "-") != 0) {
+    TRY(ctl_ask(cli, false, args, count, &out, &err));
+    if (to_file) {
         TRY(io_write_file(path, out.data, out.len, 0644, true, &err));
-        ctl_say(cli, "%s: package of %s version %s, %zu bytes", path, cli_arg(cli, 0), version,
-                out.len);
-    } else if (isatty(STDOUT_FILENO)) {
+        ctl_say(cli, "%s: %s of %s, %zu bytes", path, what, cli_arg(cli, 0), out.len);
+    } else if (isatty(STDOUT_FILENO) && strcmp(what, "package") == 0) {
         TRY_FAIL(&err, SOTTO_USAGE,
                  "a package is not written to a terminal; name a file with --output");
     } else {
@@ -287,6 +284,20 @@ int ctl_models_export(struct cli *cli) {
 out:
     buf_deinit(&out);
     return ctl_end(cli, status, &err);
+}
+
+int ctl_models_export(struct cli *cli) {
+    const char *version = cli_arg(cli, 1) ? cli_arg(cli, 1) : "current";
+    struct view args[] = {view_of("models-package", 14),
+                          view_of(cli_arg(cli, 0), strlen(cli_arg(cli, 0))),
+                          view_of(version, strlen(version))};
+    return export_answer(cli, args, ARRAY_LEN(args), "package");
+}
+
+int ctl_rounds_export(struct cli *cli) {
+    struct view args[] = {view_of("rounds-csv", 10),
+                          view_of(cli_arg(cli, 0), strlen(cli_arg(cli, 0)))};
+    return export_answer(cli, args, ARRAY_LEN(args), "rounds");
 }
 
 struct copying {

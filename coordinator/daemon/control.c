@@ -35,6 +35,7 @@ static const struct control_command commands[] = {
     {"task-stop", 1, control_task_stop, true},
     {"rounds-list", 1, control_rounds_list, false},
     {"rounds-watch", 2, control_rounds_watch, false},
+    {"rounds-csv", 1, control_rounds_csv, false},
     {"rounds-show", 2, control_rounds_show, false},
     {"models-list", 1, control_models_list, false},
     {"models-show", 2, control_models_show, false},

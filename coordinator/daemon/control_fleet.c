@@ -167,14 +167,6 @@ enum sotto_status control_status(struct coordinator *c, const struct control_req
     return SOTTO_OK;
 }
 
-struct listing {
-    const struct control_request *r;
-    struct buf *out;
-    struct json j;
-    uint32_t rows;
-    uint64_t until; /* of events: the last id shown; 0: no limit */
-};
-
 static enum sotto_status device_line(void *ctx, const struct store_device *d) {
     struct listing *l = ctx;
     char seen[24], enrolled[24];

@@ -22,8 +22,21 @@ control_run control_status, control_devices, control_revoke, control_serials, co
     control_document, control_document_request, control_document_import, control_task_create,
     control_task_list, control_task_yaml, control_task_show, control_task_pause,
     control_task_resume, control_task_stop, control_rounds_list, control_rounds_watch,
-    control_rounds_show, control_models_list, control_models_show, control_models_package,
-    control_models_rollback, control_models_release, control_events, control_backup;
+    control_rounds_csv, control_rounds_show, control_models_list, control_models_show,
+    control_models_package, control_models_rollback, control_models_release, control_events,
+    control_backup;
+
+/* What a listing's visitor writes to. */
+struct listing {
+    struct coordinator *c;
+    const struct control_request *r;
+    struct buf *out;
+    struct json j;
+    double params;
+    uint32_t rows;
+    bool yaml;      /* of task show: with the settings */
+    uint64_t until; /* of events: the last id shown; 0: no limit */
+};
 
 /* "2026-03-01 12:00:05" in UTC; "-" for 0. */
 const char *control_time(int64_t ms, char out[24]);
