@@ -294,18 +294,30 @@ static enum sotto_status round_csv(void *ctx, const struct store_round *r) {
     return SOTTO_OK;
 }
 
-/* One row a closed round, newest first; what sotto-sim plot reads too. */
+/* One row a closed round, in order; what sotto-sim plot reads too. */
 enum sotto_status control_rounds_csv(struct coordinator *c, const struct control_request *r,
                                      struct buf *out, struct sotto_error *err) {
     struct store_task row = {0};
-    struct listing l = {.c = c, .r = r, .out = out};
+    struct buf lines; /* newest first, as the store gives them */
+    struct listing l = {.c = c, .r = r, .out = &lines};
     enum sotto_status status;
+    buf_init(&lines, (size_t)256 << 20);
     TRY(control_task_row(c, control_arg(r, 1), &row, err));
-    buf_printf(out,
-               "round,kind,state,version,counted,rejected,returned,accuracy_fraction,loss_nats,"
-               "train_accuracy_fraction,train_loss_nats,up_bytes,down_bytes,duration_seconds\n");
     TRY(store_round_each(c->store, row.id, 0, round_csv, &l, err));
+    buf_printf(out, "round,kind,state,version,counted,rejected,returned,accuracy_fraction,"
+                    "loss_nats,train_accuracy_fraction,train_loss_nats,up_bytes,down_bytes,"
+                    "duration_seconds\n");
+    for (size_t end = lines.len; end > 0;) {
+        size_t start = end - 1;
+        while (start > 0 && lines.data[start - 1] != '\n')
+            start--;
+        buf_put(out, lines.data + start, end - start);
+        end = start;
+    }
+    if (lines.status != SOTTO_OK)
+        status = SOTTO_FAIL(err, lines.status, "too many rounds for one table");
 out:
+    buf_deinit(&lines);
     store_task_deinit(&row);
     return status;
 }
