@@ -94,20 +94,14 @@ uint64_t job_order(const struct sim_job *j) {
     return UINT64_MAX - j->examples;
 }
 
-enum sotto_status job_plan(struct sim_job *j, uint64_t at_ms, struct sotto_error *err) {
-    const struct vtime_event e = {.at_ms = at_ms, .order = job_order(j), .data = j};
-    const enum sotto_status status = vtime_add(&j->sim->ready, &e, err);
-    j->planned = status == SOTTO_OK;
-    return status;
-}
-
-/* Hands out planned trainings until the workers are busy, and the wanted one in any case. */
-static enum sotto_status hand_out(struct sim *s, const struct sim_job *wanted,
+/* Hands out planned trainings until so many are with the workers, and the wanted one in any case.
+ */
+static enum sotto_status hand_out(struct sim *s, const struct sim_job *wanted, uint32_t most,
                                   struct sotto_error *err) {
     struct vtime_event e;
     for (;;) {
         pthread_mutex_lock(&s->lock);
-        const bool busy = s->outstanding >= JOBS_AHEAD * s->workers;
+        const bool busy = s->outstanding >= most;
         pthread_mutex_unlock(&s->lock);
         if ((busy && !(wanted && wanted->planned)) || !vtime_next(&s->ready, &e))
             return SOTTO_OK;
@@ -125,10 +119,20 @@ static enum sotto_status hand_out(struct sim *s, const struct sim_job *wanted,
     }
 }
 
+enum sotto_status job_plan(struct sim_job *j, uint64_t at_ms, struct sotto_error *err) {
+    struct sim *s = j->sim;
+    const struct vtime_event e = {.at_ms = at_ms, .order = job_order(j), .data = j};
+    const enum sotto_status status = vtime_add(&s->ready, &e, err);
+    if (status != SOTTO_OK)
+        return status;
+    j->planned = true;
+    return hand_out(s, NULL, s->workers, err); /* no worker is idle while others still check in */
+}
+
 enum sotto_status job_wait(struct sim_job *j, struct sotto_error *err) {
     struct sim *s = j->sim;
     if (j->kind == SIM_TRAIN) {
-        const enum sotto_status status = hand_out(s, j, err);
+        const enum sotto_status status = hand_out(s, j, JOBS_AHEAD * s->workers, err);
         if (status != SOTTO_OK)
             return status;
     }
