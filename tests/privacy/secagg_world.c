@@ -86,6 +86,15 @@ void world_certify(const struct world_fleet *fleet, struct world_member *m) {
          view_of(m->certificate, 40), m->certificate + 40);
 }
 
+void world_resign(struct world_member *m, const uint8_t terms[32], uint8_t *record) {
+    uint8_t body[4 * 32 + 8];
+    memcpy(body, record + 8, 96);
+    memcpy(body + 96, terms, 32);
+    memcpy(body + 128, record, 8);
+    sign(m->fleet->fast, m->key, m->secret, SECAGG_LABEL_RECORD, view_of(body, sizeof body),
+         record + 8 + 96);
+}
+
 void world_bytes(struct world *w, uint8_t *out, size_t n) {
     for (size_t i = 0; i < n; i++)
         out[i] = (uint8_t)rng_u32(&w->rng);

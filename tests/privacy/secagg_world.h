@@ -47,6 +47,8 @@ void world_bytes(struct world *w, uint8_t *out, size_t n);
 /* A certificate by the fleet's authority for the member's key and serial. */
 void world_certify(const struct world_fleet *fleet, struct world_member *m);
 struct secagg_identity world_identity(struct world_member *m);
+/* Signs a record of the member again, after its bytes were changed. */
+void world_resign(struct world_member *m, const uint8_t terms[32], uint8_t *record);
 /* A fresh client for the member, with fresh keys. */
 void world_client(struct world *w, struct world_member *m);
 
