@@ -143,6 +143,8 @@ enum sotto_status control_parse(struct view bytes, struct buf *text, struct cont
         status = SOTTO_FAIL(err, text->status, "control request: too large");
     for (uint32_t i = 0; status == SOTTO_OK && i < r->argc; i++)
         r->argv[i].p = text->data + starts[i];
+    if (status != SOTTO_OK)
+        r->argc = 0; /* nothing of it can be asked for */
     return status;
 }
 
