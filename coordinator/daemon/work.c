@@ -18,6 +18,9 @@ enum work_kind { WORK_CHECK, WORK_ADVANCE };
 struct advance_job {
     struct advance_in in;
     struct advance_out out;
+    struct group_host
+        *hosts[ROUND_GROUPS_MAX]; /* of summed groups; the job's alone until it ends */
+    uint32_t host_count;
     const struct group_sums *groups[ROUND_GROUPS_MAX];
     struct store_version base;
 };
@@ -137,6 +140,28 @@ static bool advance_progress(void *ctx, const char *what, uint32_t done, uint32_
     return !atomic_load(&t->c->closing);
 }
 
+/* Where no group is a teacher, one sum takes the place of all: the same bits in less memory. The
+ * groups' files stay until the round ends. */
+static enum sotto_status gather_groups(struct work *w) {
+    struct advance_job *a = w->advance;
+    const struct task_config *t = &w->task->settings;
+    bool teachers = t->distill && w->round >= t->distill_from_round;
+    for (uint32_t i = 0; i < a->host_count; i++) {
+        struct group_host *g = a->hosts[i];
+        if (i == 0 || teachers) {
+            a->groups[a->in.group_count++] = &g->sums;
+            continue;
+        }
+        enum sotto_status status =
+            accumulator_merge(&a->hosts[0]->sums.sums, &g->sums.sums, &w->error);
+        if (status != SOTTO_OK)
+            return status;
+        group_sums_deinit(&g->sums);
+        g->ready = false;
+    }
+    return SOTTO_OK;
+}
+
 static void run_advance(struct work *w) {
     struct task_host *t = w->task;
     struct advance_job *a = w->advance;
@@ -144,6 +169,7 @@ static void run_advance(struct work *w) {
     float *master = NULL, *state = NULL;
     uint32_t n = t->graph.layout.total, arrays = strategy_state_arrays(&t->settings);
     enum sotto_status status;
+    TRY(gather_groups(w));
     TRY(blob_read_floats(c, "masters", &a->base.digest, n, &master, &w->error));
     if (arrays) {
         status = blob_read_floats(c, "states", &a->base.digest, n * arrays, &state, &w->error);
@@ -267,8 +293,8 @@ enum sotto_status work_advance(struct task_host *t, struct sotto_error *err) {
     uint32_t count = 0;
     const struct round_group *states = round_groups(t->engine, &count);
     for (uint32_t i = 0; i < count; i++)
-        if (states[i].state == ROUND_GROUP_SUMMED)
-            a->groups[a->in.group_count++] = &t->groups[i].sums;
+        if (states[i].state == ROUND_GROUP_SUMMED && t->groups[i].ready) /* else in another's */
+            a->hosts[a->host_count++] = &t->groups[i];
     enum sotto_status status;
     TRY(store_version_get(c->store, t->row.id, t->round.base_version, &a->base, err));
     TRY(store_version_best(c->store, t->row.id, &a->in.best_loss, &a->in.best_accuracy, err));
@@ -475,6 +501,9 @@ static enum sotto_status advanced(struct work *w, struct sotto_error *err) {
         char path[IO_PATH_MAX];
         TRY(round_sums_path(t, &t->round.terms_hash, g, path, sizeof path, err));
         TRY(outbox_remove(c->outbox, path, false, err));
+        if (t->groups[g].ready)
+            group_sums_deinit(&t->groups[g].sums);
+        t->groups[g].ready = false;
     }
     t->round_live = false;
     struct round_event e = {
