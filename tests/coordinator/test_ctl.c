@@ -313,7 +313,8 @@ static void the_authority_beside(void **state) {
     expect_json(out, "task create");
     all_of_it_in_json();
     operator_mistakes();
-    EXPECT(CTL("models", "export", "digits", "--output", test_path("digits.sotto")), 0, "version");
+    EXPECT(CTL("models", "export", "digits", "--output", test_path("digits.sotto")), 0,
+           "package of digits");
     /* The rotation of a key that a document names, once. */
     EXPECT(CTL("keys", "rotate", "--signing"), 0, "start");
     EXPECT(CTL("keys", "rotate", "--signing"), 1, "certified document");
