@@ -363,8 +363,11 @@ static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
     struct sim_totals *t = &s->totals;
     struct sim_round_result *r = &s->round;
     r->virtual_seconds = (double)(s->time.now_ms - s->round_open_ms) / 1000.0;
-    if (s->train_begin_ns)
-        r->train_seconds = (double)(s->train_end_ns - s->train_begin_ns) / 1e9;
+    pthread_mutex_lock(&s->lock); /* a straggler of an older round may still train */
+    const uint64_t trained = s->train_end_ns;
+    pthread_mutex_unlock(&s->lock);
+    if (s->train_begin_ns && trained > s->train_begin_ns)
+        r->train_seconds = (double)(trained - s->train_begin_ns) / 1e9;
     const uint64_t now = clock_mono_ns();
     r->wall_seconds = (double)(now - s->round_wall_ns) / 1e9;
     s->round_wall_ns = now;
