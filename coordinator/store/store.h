@@ -171,6 +171,9 @@ store_round_each(struct store *s, int64_t task, uint32_t limit,
                  struct sotto_error *err); /* newest first; limit 0: all */
 enum sotto_status store_round_state_set(struct store *s, int64_t task, uint32_t round,
                                         enum store_round_state state, struct sotto_error *err);
+/* What devices have fetched so far: a restart goes on counting from there. */
+enum sotto_status store_round_down(struct store *s, int64_t task, uint32_t round,
+                                   uint64_t bytes_down, struct sotto_error *err);
 enum sotto_status store_member_set(struct store *s, int64_t task, uint32_t round, uint64_t serial,
                                    int state, struct sotto_error *err);
 enum sotto_status store_member_report(struct store *s, int64_t task, uint32_t round,

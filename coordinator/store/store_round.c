@@ -150,6 +150,12 @@ enum sotto_status store_round_state_set(struct store *s, int64_t task, uint32_t 
                   (int64_t)state, task, (int64_t)round);
 }
 
+enum sotto_status store_round_down(struct store *s, int64_t task, uint32_t round,
+                                   uint64_t bytes_down, struct sotto_error *err) {
+    return db_run(s, err, "UPDATE rounds SET bytes_down = ? WHERE task = ? AND round = ?", "iii",
+                  (int64_t)bytes_down, task, (int64_t)round);
+}
+
 enum sotto_status store_member_set(struct store *s, int64_t task, uint32_t round, uint64_t serial,
                                    int state, struct sotto_error *err) {
     return db_run(s, err,

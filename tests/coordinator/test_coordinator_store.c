@@ -190,8 +190,10 @@ static void rounds_are_kept(void **state) {
     ASSERT_STATUS(store_round_get(s, t.id, 0, &r, &err), SOTTO_NOT_FOUND);
     a_round(s, t.id, 1, STORE_ROUND_COMMITTED, 10);
     a_round(s, t.id, 2, STORE_ROUND_OPEN, 0);
+    ASSERT_OK(store_round_down(s, t.id, 2, 4321, &err));
     ASSERT_OK(store_round_get(s, t.id, 0, &r, &err));
     assert_int_equal(r.round, 2);
+    assert_int_equal(r.bytes_down, 4321);
     assert_true(isnan(r.train_loss));
     ASSERT_OK(store_round_get(s, t.id, 1, &r, &err));
     assert_true(r.train_loss == 0.5 && isnan(r.train_accuracy));
