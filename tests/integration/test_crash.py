@@ -21,7 +21,7 @@ class Crash(Case):
         devices = self.world.fleet(c, DEVICES, 80, prefix=name + "-device")
         # No leases, no deadline, no over-selection: a killed device is waited for.
         check(c.create(task("crash", rounds=0, cohort=DEVICES), "lease=0s", "groups=2", "uplink.keep=0.2",
-                       "distill.enabled=true", "distill.steps=10", "distill.pool=64"))
+                       "distill.enabled=true", "distill.from_round=20", "distill.steps=10", "distill.pool=64"))
         return c, devices
 
     def disturb(self, c, devices, rng):
