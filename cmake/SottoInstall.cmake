@@ -24,6 +24,15 @@ if(TARGET sotto_client)
     COMPATIBILITY SameMinorVersion)
   install(FILES ${PROJECT_BINARY_DIR}/SottoConfig.cmake ${PROJECT_BINARY_DIR}/SottoConfigVersion.cmake
     DESTINATION ${SOTTO_CMAKE_DIR} COMPONENT client)
+  # Relative to the file itself, so that "cmake --install --prefix" and a moved folder keep working.
+  file(RELATIVE_PATH SOTTO_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+  string(REGEX REPLACE "/$" "" SOTTO_PC_PREFIX "${SOTTO_PC_PREFIX}")
+  cmake_path(IS_ABSOLUTE CMAKE_INSTALL_INCLUDEDIR absolute)
+  if(absolute)
+    set(SOTTO_PC_INCLUDEDIR ${CMAKE_INSTALL_INCLUDEDIR})
+  else()
+    set(SOTTO_PC_INCLUDEDIR "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
+  endif()
   configure_file(${PROJECT_SOURCE_DIR}/cmake/sotto-client.pc.in ${PROJECT_BINARY_DIR}/sotto-client.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/sotto-client.pc
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT client)

@@ -21,8 +21,7 @@ int main(void) {
 END
 pc=$(find "$dir/prefix" -name sotto-client.pc)
 lib=$(dirname "$(dirname "$pc")")
-# The prefix that is written down is the configured one; pkg-config takes the real one from the file's place.
-flags=$(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --define-prefix --cflags --libs sotto-client)
+flags=$(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs sotto-client)
 # shellcheck disable=SC2086 # flags are words
 "$cc" -std=c17 -Wall -Wextra -Wpedantic -Werror "$dir/app.c" -o "$dir/app" $flags
 LD_LIBRARY_PATH=$lib "$dir/app"
