@@ -281,10 +281,12 @@ void device_disconnect(struct device *d) {
 }
 
 void device_send_raw(struct device *d, struct view control, struct view payload) {
-    uint64_t end = clock_mono_ms() + WORLD_PATIENCE;
-    while (transport_client_send(d->link, control, payload, NULL) != SOTTO_OK) {
+    struct world *w = d->w;
+    uint64_t end = clock_mono_ms() + (w->patience_ms ? w->patience_ms : WORLD_PATIENCE);
+    while (!w->lost && transport_client_send(d->link, control, payload, NULL) != SOTTO_OK) {
         struct view a, b;
-        assert_true(clock_mono_ms() < end);
+        w->lost = w->patience_ms && clock_mono_ms() >= end;
+        assert_true(w->lost || clock_mono_ms() < end);
         world_turn(d->w);
         (void)transport_client_recv(d->link, d->w->c ? 0 : 5, &a, &b, NULL);
     }
@@ -301,13 +303,18 @@ void device_send(struct device *d, const sotto_Envelope *e, struct view payload)
 
 bool device_recv(struct device *d, unsigned ms, sotto_Envelope *e, struct buf *payload) {
     struct sotto_error err = SOTTO_ERROR_INIT;
-    uint64_t end = clock_mono_ms() + (ms ? ms : WORLD_PATIENCE);
+    struct world *w = d->w;
+    unsigned limit = ms ? ms : w->patience_ms ? w->patience_ms : WORLD_PATIENCE;
+    uint64_t end = clock_mono_ms() + limit;
     struct view control, body;
     for (;;) {
+        if (w->lost)
+            return false;
         if (transport_client_recv(d->link, d->w->c ? 0 : 5, &control, &body, NULL) == SOTTO_OK)
             break;
         if (clock_mono_ms() >= end) {
-            if (!ms)
+            w->lost = !ms && w->patience_ms;
+            if (!ms && !w->lost)
                 fail_msg("device %llu waits for an answer in vain", (unsigned long long)d->serial);
             return false;
         }
@@ -373,8 +380,11 @@ void device_check_in(struct device *d, sotto_CheckInReply *reply) {
         WIRE_SET_HASH(in->terms_held, &d->terms_hash);
     }
     device_send(d, &m, view_of(NULL, 0));
+    memset(reply, 0, sizeof *reply);
+    d->planned = false;
     do
-        device_recv(d, 0, &m, NULL);
+        if (!device_recv(d, 0, &m, NULL))
+            return;
     while (m.which_body != sotto_Envelope_check_in_reply_tag);
     *reply = m.body.check_in_reply;
     d->planned = reply->terms.size > 0;
@@ -422,7 +432,8 @@ void device_fetch(struct device *d) {
         m.body.get_package.index = i;
         m.body.get_package.count = 1;
         device_send(d, &m, view_of(NULL, 0));
-        device_recv(d, 0, &m, &chunk);
+        if (!device_recv(d, 0, &m, &chunk))
+            goto out;
         assert_int_equal(m.which_body, sotto_Envelope_package_chunk_tag);
         assert_int_equal(m.body.package_chunk.index, i);
         chunks = m.body.package_chunk.chunks;
@@ -434,6 +445,7 @@ void device_fetch(struct device *d) {
     memset(&d->w->package, 0, sizeof d->w->package);
     ASSERT_OK(package_decode(buf_view(&blob), &d->w->package, &err));
     d->w->package_hash = want;
+out:
     buf_deinit(&blob);
     buf_deinit(&chunk);
 }
@@ -501,7 +513,10 @@ bool device_upload(struct device *d, sotto_ReportAck *ack, enum sotto_status *st
     WIRE_SET_HASH(m.body.report_open.hash, &d->report_hash);
     device_send(d, &m, view_of(NULL, 0));
     for (;;) {
-        device_recv(d, 0, &m, NULL);
+        if (!device_recv(d, 0, &m, NULL)) {
+            *status = SOTTO_TIMEOUT;
+            return false;
+        }
         switch (m.which_body) {
         case sotto_Envelope_report_grant_tag:
             send_chunks(d, m.body.report_grant.next_index, m.body.report_grant.credit);

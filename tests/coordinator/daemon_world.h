@@ -40,6 +40,8 @@ struct world {
     struct buf document_bytes;
     struct package package; /* last fetched: its graph's layout serves all */
     struct wire_hash package_hash;
+    unsigned patience_ms; /* 0: WORLD_PATIENCE, and the test fails; else `lost` is set then */
+    bool lost;
     uint32_t device_count;
     struct device devices[WORLD_DEVICES];
 };

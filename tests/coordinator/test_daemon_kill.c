@@ -2,13 +2,15 @@
  * and the model is the one of an undisturbed run. */
 #include "daemon_world.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define DEVICES 3
-#define ROUNDS  4
+#define ROUNDS  12
 
 static struct world w;
 
@@ -32,9 +34,23 @@ static void drive(struct device *d) {
     if (!d->planned)
         return;
     device_fetch(d);
+    if (w.lost)
+        return;
     if (d->report.len == 0)
         device_seal(d, NULL); /* sealed once: a resend is those very bytes */
     (void)device_upload(d, &ack, &status);
+}
+
+/* A process of its own kills the coordinator at some moment of whatever it does then. */
+static pid_t strike_after(unsigned us) {
+    pid_t victim = w.child, killer = fork();
+    assert_true(killer >= 0);
+    if (killer == 0) {
+        usleep(us);
+        (void)kill(victim, SIGKILL);
+        _exit(0);
+    }
+    return killer;
 }
 
 static void run(const char *name, uint32_t kills, char digest[65]) {
@@ -44,19 +60,25 @@ static void run(const char *name, uint32_t kills, char digest[65]) {
     world_start_program(&w);
     for (int i = 0; i < DEVICES; i++)
         world_enrolled(&w);
-    world_task(&w, "t", DEVICES, "rounds: 4\ngroups: 2\nserver: {momentum: 0.5}\n");
+    world_task(&w, "t", DEVICES, "rounds: 12\ngroups: 2\nserver: {momentum: 0.5}\n");
     rng_init(&rng, test_seed(), 1, 2, 3);
     snprintf(version, sizeof version, "\"version\":%d,", ROUNDS + 1);
     uint64_t end = clock_mono_ms() + 4 * WORLD_PATIENCE;
     while (!strstr(world_json(&w, "models-list", "t", NULL), version)) {
         assert_true(clock_mono_ms() < end);
+        bool strike = kills > 0 && rng_u32(&rng) % 3 == 0;
+        pid_t killer = strike ? strike_after(rng_u32(&rng) % 6000) : 0;
+        w.patience_ms = strike ? 400 : 0;
         drive(&w.devices[rng_u32(&rng) % DEVICES]);
-        if (kills == 0 || rng_u32(&rng) % 3 != 0)
-            continue;
-        usleep(rng_u32(&rng) % 4000); /* some moment of whatever it does now */
-        restart();
-        kills--;
+        if (strike) {
+            assert_int_equal(waitpid(killer, NULL, 0), killer);
+            restart();
+            kills--;
+        }
+        w.patience_ms = 0;
+        w.lost = false;
     }
+    printf("# %u kills were left\n", kills);
     const char *rounds = world_json(&w, "rounds-list", "t", NULL);
     for (int i = 0; i < ROUNDS; i++) { /* every round counted every device once */
         rounds = strstr(rounds, "\"counted\":3,");
@@ -73,7 +95,7 @@ static void kills_change_nothing(void **state) {
     (void)state;
     char plain[65], killed[65];
     run("plain", 0, plain);
-    run("killed", 25, killed);
+    run("killed", 40, killed);
     assert_string_equal(plain, killed);
 }
 
