@@ -43,7 +43,11 @@ enum sotto_status task_graph(const struct task_config *s, const char *origin, st
     graph_init(graph);
     if (from_package) {
         TRY(io_read_file(s->model_package, PACKAGE_BYTES_MAX, &bytes, err));
-        TRY(package_decode(buf_view(&bytes), &package, err));
+        status = package_decode(buf_view(&bytes), &package, err);
+        if (status != SOTTO_OK) {
+            (void)sotto_error_prefix(err, "%s", s->model_package);
+            goto out;
+        }
     }
     if (from_yaml) {
         TRY(zoo_from_yaml(s->model_yaml, origin, graph, schema, err));
