@@ -210,13 +210,32 @@ static void test_cancel(void **state) {
     assert_int_equal(mem_live_count(), live);
 }
 
+static enum sotto_status open_and_close(void *ctx, struct sotto_error *err) {
+    const struct experiment *x = ctx;
+    struct sim *s = NULL;
+    const struct sim_config config = {.workers = 2, .temp_dir = test_tmpdir()};
+    const enum sotto_status status = sim_open(x, &config, &s, err);
+    sim_close(s);
+    return status;
+}
+
+static void test_no_memory(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct experiment x;
+    ASSERT_OK(experiment_open(&x, NULL, view_of(FIXTURE_YAML, sizeof FIXTURE_YAML - 1), NULL, NULL,
+                              0, &err));
+    test_oom_loop(open_and_close, &x);
+    experiment_deinit(&x);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sameness), cmocka_unit_test(test_sameness_of_pipelines),
         cmocka_unit_test(test_rounds),   cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_stop),     cmocka_unit_test(test_slow_fleet),
         cmocka_unit_test(test_deadline), cmocka_unit_test(test_vanishing_clients),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_cancel),   cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
