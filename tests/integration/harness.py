@@ -85,10 +85,10 @@ def run(*argv, input_text=None, seconds=60, file_bytes_max=None):
 
 class Process:
     """A program in the background; its log goes to a file."""
-    def __init__(self, argv, log, first_line=False, file_bytes_max=None):
+    def __init__(self, argv, log, first_line=False, file_bytes_max=None, pipe_in=False):
         self.argv, self.log_path = [str(a) for a in argv], log
         with open(log, "ab") as out:
-            self.popen = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stderr=out,
+            self.popen = subprocess.Popen(self.argv, stdin=subprocess.PIPE if pipe_in else subprocess.DEVNULL, stderr=out,
                                           stdout=subprocess.PIPE if first_line else out,
                                           preexec_fn=_child(file_bytes_max))
 
@@ -117,8 +117,9 @@ class Process:
             code = self.popen.wait(timeout=seconds * SLOW)
         except subprocess.TimeoutExpired as e:
             raise Failure(f"{' '.join(self.argv)} does not end:\n{self.log()[-2000:]}") from e
-        if self.popen.stdout:
-            self.popen.stdout.close()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            if pipe:
+                pipe.close()
         return code
 
     def stop(self, seconds=20):
