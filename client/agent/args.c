@@ -89,7 +89,8 @@ void agent_help(const struct agent_command *command) {
         for (const struct agent_command *c = agent_commands; c->name != NULL; c++)
             printf("  %-9s %-38s %s\n", c->name, c->usage, c->help);
     } else {
-        printf("sotto-client %s %s\n%s\n\n  %s\n", command->name, command->usage, command->help,
+        printf("sotto-client %s%s%s\n%s\n\n  %s\n", command->name,
+               command->usage[0] != '\0' ? " " : "", command->usage, command->help,
                command->example);
     }
     printf("\nOptions:\n");
@@ -319,8 +320,8 @@ int agent_parse(int argc, char **argv, struct agent_args *a, const struct agent_
     if (a->help || a->version || *command == NULL)
         return 0;
     if (a->arg_count < (*command)->args_min || a->arg_count > (*command)->args_max) {
-        fprintf(stderr, "sotto-client: usage: sotto-client %s %s\n", (*command)->name,
-                (*command)->usage);
+        fprintf(stderr, "sotto-client: usage: sotto-client %s%s%s\n", (*command)->name,
+                (*command)->usage[0] != '\0' ? " " : "", (*command)->usage);
         return 2;
     }
     return 0;

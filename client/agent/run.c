@@ -49,9 +49,9 @@ static int enroll_result(const struct agent_args *a, const sotto_client *c, bool
                (unsigned long long)state.serial);
     else
         fprintf(stderr,
-                "sotto-client: the token is kept, the coordinator has not answered yet (%s); "
+                "sotto-client: the token is kept, the coordinator has not answered yet%s%s; "
                 "sotto-client run goes on trying\n",
-                state.note);
+                state.note[0] != '\0' ? ": " : "", state.note);
     return done ? 0 : 3;
 }
 

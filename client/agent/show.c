@@ -261,10 +261,59 @@ int agent_devices(struct agent_args *a) {
     return 0;
 }
 
+/* The policy file's lines as one object: values as they are written there, keys that may stand more
+ * than once as a list. Cuts up the text. */
+static void policy_json(struct buf *text, struct json *j) {
+    bool keys = false;
+    json_object_begin(j);
+    buf_put_u8(text, 0);
+    for (char *line = (char *)text->data, *next; line != NULL && *line != '\0'; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        char *value = strchr(line, ' ');
+        if (line[0] == '#' || value == NULL)
+            continue;
+        *value++ = '\0';
+        const bool listed = strcmp(line, "allowed_key") == 0;
+        if (listed && !keys) {
+            json_key(j, line);
+            json_array_begin(j);
+        } else if (!listed && keys) {
+            json_array_end(j);
+        }
+        keys = listed;
+        if (listed)
+            json_str(j, value);
+        else
+            json_put_str(j, line, value);
+    }
+    if (keys)
+        json_array_end(j);
+    json_object_end(j);
+}
+
+static void show_policy(const struct agent_args *a, const struct client_policy *policy) {
+    struct buf text, out;
+    struct json j;
+    buf_init(&text, 64u << 10);
+    buf_init(&out, 64u << 10);
+    client_policy_print(policy, &text);
+    if (a->json) {
+        json_init(&j, &out);
+        policy_json(&text, &j);
+        buf_put_u8(&out, '\n');
+    }
+    agent_print(a->json ? &out : &text);
+    buf_deinit(&out);
+    buf_deinit(&text);
+}
+
 int agent_policy(struct agent_args *a) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct client_policy policy;
     char dir[IO_PATH_MAX], path[IO_PATH_MAX];
+    struct json j;
     struct buf text;
     enum sotto_status status;
     buf_init(&text, 64u << 10);
@@ -275,16 +324,25 @@ int agent_policy(struct agent_args *a) {
         TRY(io_read_file(a->args[0], 64u << 10, &text, &err));
         TRY(io_mkdir_p(dir, 0700, &err));
         TRY(io_write_file(path, text.data, text.len, 0600, true, &err));
-        printf(a->json ? "{\"policy\":\"%s\"}\n"
-                       : "Policy checked and kept as %s; it holds from the agent's next start.\n",
-               path);
+        buf_reset(&text);
+        if (a->json) {
+            json_init(&j, &text);
+            json_object_begin(&j);
+            json_put_str(&j, "policy", path);
+            json_object_end(&j);
+            buf_put_u8(&text, '\n');
+        } else {
+            buf_printf(&text,
+                       "Policy checked and kept as %s; it holds from the agent's next start.\n",
+                       path);
+        }
+        agent_print(&text);
         goto out;
     }
     client_policy_defaults(&policy);
     if (a->policy != NULL || io_exists(path))
         TRY(client_policy_read(a->policy != NULL ? a->policy : path, &policy, &err));
-    client_policy_print(&policy, &text);
-    agent_print(&text);
+    show_policy(a, &policy);
 out:
     buf_deinit(&text);
     return status == SOTTO_OK ? 0 : agent_fail(&err);
