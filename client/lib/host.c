@@ -171,8 +171,17 @@ static enum sotto_status act(struct sotto_client *c, const struct session_action
     return SOTTO_OK;
 }
 
+/* A report whose file is gone or damaged costs that report, not the device. */
+static enum sotto_status report_lost(struct sotto_client *c, const struct sotto_error *why,
+                                     struct sotto_error *err) {
+    struct session_event lost = {.kind = SESSION_FAILED, .error = why};
+    client_log(c, "%s", why->message);
+    return client_step(c, &lost, err);
+}
+
 enum sotto_status client_step(struct sotto_client *c, struct session_event *event,
                               struct sotto_error *err) {
+    struct sotto_error why = SOTTO_ERROR_INIT;
     struct session_action actions[SESSION_ACTIONS_MAX];
     size_t count = SESSION_ACTIONS_MAX;
     uint8_t nonce[WIRE_NONCE];
@@ -185,9 +194,18 @@ enum sotto_status client_step(struct sotto_client *c, struct session_event *even
         if (actions[i].kind == SESSION_DO_CANCEL)
             TRY(act(c, &actions[i], err));
     TRY(store_all(c, actions, count, err));
-    for (size_t i = 0; i < count; i++)
-        if (actions[i].kind != SESSION_DO_CANCEL)
-            TRY(act(c, &actions[i], err));
+    for (size_t i = 0; i < count; i++) {
+        if (actions[i].kind == SESSION_DO_CANCEL)
+            continue;
+        status = act(c, &actions[i], &why);
+        if (status == SOTTO_CORRUPT && actions[i].has_chunk)
+            return report_lost(c, &why, err);
+        if (status != SOTTO_OK) {
+            if (err != NULL)
+                *err = why;
+            goto out;
+        }
+    }
 out:
     return status;
 }

@@ -30,6 +30,11 @@ void session_emit_counters(struct session *s) {
     a->rounds_left = s->rounds_left;
 }
 
+void session_emit_charge(struct session *s) {
+    if (s->config.policy.bytes_per_day_max > 0)
+        session_emit_counters(s);
+}
+
 /* ---- Messages out
  * ------------------------------------------------------------------------------------------------------
  */
@@ -133,13 +138,14 @@ void session_send_heartbeat(struct session *s) {
 }
 
 void session_send_chunks(struct session *s) {
+    const uint32_t first = s->sender.next;
     uint32_t index;
     while (s->out_count < SESSION_OUT_MAX && s->link == LINK_UP &&
            chunk_sender_next(&s->sender, &index)) {
         struct session_action *a = NULL;
         sotto_Envelope *m = message(s, sotto_Envelope_report_chunk_tag, &a);
         if (m == NULL)
-            return;
+            break;
         WIRE_SET_HASH(m->body.report_chunk.terms_hash, &s->terms_hash);
         m->body.report_chunk.index = index;
         a->has_chunk = true;
@@ -147,6 +153,8 @@ void session_send_chunks(struct session *s) {
         session_charge(s, chunk_size(s->report_bytes, index));
         await_answer(s);
     }
+    if (s->sender.next != first)
+        session_emit_charge(s);
 }
 
 void session_send_again(struct session *s) {

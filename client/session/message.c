@@ -166,9 +166,9 @@ static void on_package_chunk(struct session *s, const sotto_PackageChunk *m, str
     s->tries = 0;
     s->await_ms = s->now_ms + SESSION_REPLY_MS;
     session_charge(s, payload.n);
+    session_emit_charge(s);
     uint32_t index, count;
     if (chunk_receiver_done(&s->receiver)) {
-        session_emit_counters(s);
         session_begin_prepare(s);
     } else if (chunk_receiver_grant(&s->receiver, &index, &count)) {
         session_request_package(s, index, count);

@@ -26,13 +26,14 @@ const char *session_conditions_missing(const struct session *s) {
 void session_buckets_fill(struct session *s) {
     const struct session_policy *p = &s->config.policy;
     const double bytes_max = (double)p->bytes_per_day_max, rounds_max = p->rounds_per_day_max;
-    if (s->bucket_ms == 0) { /* the first step: only from now on does the clock mean anything */
+    if (s->bucket_ms == 0 || s->bytes_left < 0 || s->rounds_left < 0) { /* from now on */
         if (s->bytes_left < 0 || s->bytes_left > bytes_max)
             s->bytes_left = bytes_max;
         if (s->rounds_left < 0 || s->rounds_left > rounds_max)
             s->rounds_left = rounds_max;
-    } else if (s->now_ms > s->bucket_ms) {
-        const double days = (double)(s->now_ms - s->bucket_ms) / SESSION_DAY_MS;
+    } else {
+        const uint64_t ran_ms = s->now_ms > s->bucket_ms ? s->now_ms - s->bucket_ms : 0;
+        const double days = (double)ran_ms / SESSION_DAY_MS;
         s->bytes_left += days * bytes_max;
         s->rounds_left += days * rounds_max;
         if (s->bytes_left > bytes_max)
@@ -40,8 +41,7 @@ void session_buckets_fill(struct session *s) {
         if (s->rounds_left > rounds_max)
             s->rounds_left = rounds_max;
     }
-    if (s->now_ms >= s->bucket_ms)
-        s->bucket_ms = s->now_ms == 0 ? 1 : s->now_ms;
+    s->bucket_ms = s->now_ms == 0 ? 1 : s->now_ms;
 }
 
 void session_charge(struct session *s, size_t bytes) {

@@ -54,6 +54,7 @@ static enum sotto_status restore_lists(struct session *s, const struct session_s
     }
     s->bytes_left = saved->bytes_left;
     s->rounds_left = saved->rounds_left;
+    s->bucket_ms = saved->bucket_ms;
     if (saved->task_count == 0)
         return SOTTO_OK;
     s->tasks = mem_array(saved->task_count, sizeof *s->tasks);
@@ -161,9 +162,23 @@ static void on_trained(struct session *s, const struct session_event *e) {
     session_begin_report(s);
 }
 
+/* The sealed bytes cannot be read any more, and the coordinator asks for them: it does not have
+ * them. Their mass goes back; sealing anew is out of the question. */
+static void report_lost(struct session *s, const char *message) {
+    const struct wire_hash hash = s->terms_hash;
+    session_note(s, "report of %s round %u is lost: %.100s", s->terms.task, s->terms.round,
+                 message);
+    session_close_report(s, &hash, sotto_Outcome_OUTCOME_RETURNED);
+    s->stage = SESSION_NONE;
+    s->report_refusals = 0;
+    session_decline(s, &hash, "report", "the sealed report cannot be read any more");
+}
+
 static void on_failed(struct session *s, const struct sotto_error *error) {
     const char *message = error != NULL ? error->message : "";
     const enum sotto_status status = error != NULL ? error->status : SOTTO_INTERNAL;
+    if (s->stage == SESSION_SEALED && s->phase == SESSION_REPORT)
+        report_lost(s, message);
     if (s->stage != SESSION_ACCEPTED)
         return;
     if (s->phase == SESSION_TRAIN) {

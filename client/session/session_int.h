@@ -98,6 +98,7 @@ struct session {
 struct session_action *session_emit(struct session *s, enum session_action_kind kind);
 void session_note(struct session *s, const char *fmt, ...) SOTTO_PRINTF(2, 3);
 void session_emit_counters(struct session *s);
+void session_emit_charge(struct session *s); /* bytes were charged: stored before they leave */
 void session_link_fail(struct session *s, const char *why, bool refused);
 void session_link_close(struct session *s);
 void session_link_open(struct session *s);

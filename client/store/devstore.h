@@ -175,11 +175,13 @@ enum sotto_status devstore_expire(struct devstore *s, int64_t before_ms, struct 
  * ----------------------------------------------------------------------------------------------------
  */
 struct devstore_counters {
-    double bytes_left, rounds_left;
+    double bytes_left, rounds_left; /* at bucket_ms of the monotonic clock */
+    uint64_t bucket_ms;             /* 0: not known, or before a reboot */
     uint64_t rounds_done, bytes_up, bytes_down;
 };
 enum sotto_status devstore_counters_get(struct devstore *s, struct devstore_counters *out,
                                         struct sotto_error *err);
+/* As they are now. */
 enum sotto_status devstore_buckets_put(struct devstore *s, double bytes_left, double rounds_left,
                                        struct sotto_error *err);
 enum sotto_status devstore_traffic_add(struct devstore *s, uint64_t up, uint64_t down,

@@ -3,12 +3,33 @@
 
 #include <string.h>
 
+#define BOOT_CHARS 40
+
+/* Names this run of the machine; "" when there is no telling. */
+static void boot_id(char out[BOOT_CHARS]) {
+    struct buf b;
+    buf_init(&b, BOOT_CHARS);
+    out[0] = '\0';
+    if (io_read_file("/proc/sys/kernel/random/boot_id", BOOT_CHARS, &b, NULL) == SOTTO_OK) {
+        while (b.len > 0 && b.data[b.len - 1] == '\n')
+            b.len--;
+        if (b.len < BOOT_CHARS) {
+            memcpy(out, b.data, b.len);
+            out[b.len] = '\0';
+        }
+    }
+    buf_deinit(&b);
+}
+
 enum sotto_status devstore_counters_get(struct devstore *s, struct devstore_counters *out,
                                         struct sotto_error *err) {
     sqlite3_stmt *stmt = NULL;
-    const enum sotto_status status = db_first(
-        s, err, &stmt, "counters",
-        "SELECT bytes_left, rounds_left, rounds_done, bytes_up, bytes_down FROM counters", "");
+    char boot[BOOT_CHARS];
+    const enum sotto_status status =
+        db_first(s, err, &stmt, "counters",
+                 "SELECT bytes_left, rounds_left, rounds_done,"
+                 " bytes_up, bytes_down, boot, bucket_ms FROM counters",
+                 "");
     if (status != SOTTO_OK)
         return status;
     out->bytes_left = sqlite3_column_double(stmt, 0);
@@ -16,14 +37,21 @@ enum sotto_status devstore_counters_get(struct devstore *s, struct devstore_coun
     out->rounds_done = (uint64_t)sqlite3_column_int64(stmt, 2);
     out->bytes_up = (uint64_t)sqlite3_column_int64(stmt, 3);
     out->bytes_down = (uint64_t)sqlite3_column_int64(stmt, 4);
+    boot_id(boot);
+    const bool same =
+        boot[0] != '\0' && strcmp((const char *)sqlite3_column_text(stmt, 5), boot) == 0;
+    out->bucket_ms = same ? (uint64_t)sqlite3_column_int64(stmt, 6) : 0;
     sqlite3_finalize(stmt);
     return SOTTO_OK;
 }
 
 enum sotto_status devstore_buckets_put(struct devstore *s, double bytes_left, double rounds_left,
                                        struct sotto_error *err) {
-    return db_exec(s, err, "UPDATE counters SET bytes_left = ?, rounds_left = ?", "ff", bytes_left,
-                   rounds_left);
+    char boot[BOOT_CHARS];
+    boot_id(boot);
+    return db_exec(s, err,
+                   "UPDATE counters SET bytes_left = ?, rounds_left = ?, boot = ?, bucket_ms = ?",
+                   "ffti", bytes_left, rounds_left, boot, (int64_t)clock_mono_ms());
 }
 
 enum sotto_status devstore_traffic_add(struct devstore *s, uint64_t up, uint64_t down,

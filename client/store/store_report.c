@@ -151,7 +151,8 @@ enum sotto_status devstore_report_chunk(struct devstore *s, const struct wire_ha
     TRY(store_file_path(s, row.file, path, sizeof path, err));
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        TRY_FAIL(err, SOTTO_CORRUPT, "the sealed report %.100s is missing", row.file);
+        TRY_FAIL(err, errno == ENOENT ? SOTTO_CORRUPT : SOTTO_IO,
+                 "the sealed report %.100s is missing", row.file);
     buf_reset(out);
     uint8_t *p = buf_grow(out, size);
     if (p == NULL)

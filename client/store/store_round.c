@@ -179,6 +179,7 @@ enum sotto_status devstore_session(struct devstore *s, struct session_saved *out
     TRY(devstore_counters_get(s, &counters, err));
     out->bytes_left = counters.bytes_left;
     out->rounds_left = counters.rounds_left;
+    out->bucket_ms = counters.bucket_ms;
 out:
     return status;
 }

@@ -43,6 +43,9 @@ static const char *const migrations[] = {
     "INSERT INTO counters VALUES(1, -1, -1, 0, 0, 0);"
     "CREATE TABLE history(id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL,"
     " task TEXT NOT NULL, round INTEGER NOT NULL, text TEXT NOT NULL) STRICT;",
+    /* 2: when the buckets were what they are, on the monotonic clock of one boot */
+    "ALTER TABLE counters ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE counters ADD COLUMN bucket_ms INTEGER NOT NULL DEFAULT 0;",
 };
 
 static enum sotto_status user_version(struct devstore *s, int64_t *out, struct sotto_error *err) {

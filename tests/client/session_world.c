@@ -89,6 +89,7 @@ void world_restart(struct world *w) {
     saved.tasks = st->tasks;
     saved.bytes_left = st->bytes_left;
     saved.rounds_left = st->rounds_left;
+    saved.bucket_ms = st->bucket_ms;
     session_free(w->session);
     w->session = NULL;
     w->connection = 0;
@@ -418,6 +419,7 @@ static void execute(struct world *w, const struct session_action *a) {
     case SESSION_DO_STORE_COUNTERS:
         w->store.bytes_left = a->bytes_left;
         w->store.rounds_left = a->rounds_left;
+        w->store.bucket_ms = w->now_ms;
         break;
     case SESSION_DO_NOTE:
         memcpy(w->note, a->text, sizeof w->note);

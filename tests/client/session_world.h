@@ -59,6 +59,7 @@ struct world_store {
     uint32_t task_count;
     struct session_task tasks[8];
     double bytes_left, rounds_left;
+    uint64_t bucket_ms;
 };
 
 struct world {

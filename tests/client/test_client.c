@@ -227,6 +227,49 @@ static void until_declined(struct wire_server *s, sotto_client *c, const char *r
     s->declines = 0;
 }
 
+static enum sotto_status remove_report(void *ctx, const char *name) {
+    char path[4096];
+    if (strncmp(name, "report-", 7) != 0)
+        return SOTTO_OK;
+    snprintf(path, sizeof path, "%s/%s", (const char *)ctx, name);
+    return io_remove(path, NULL);
+}
+
+/* A sealed report whose file is lost before it was sent: the device says so, takes the mass back
+ * and works on. */
+static void test_lost_report(void **state) {
+    (void)state;
+    struct wire_server s;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    char files[4096];
+    wire_server_init(&s);
+    const uint32_t total = s.graph.layout.total;
+    float *update = mem_array(total, sizeof *update);
+    double scalars[CODEC_SCALARS];
+    sotto_client *c = open_client("lost");
+    enroll(&s, c);
+    add_examples(c, "examples", 20);
+    wire_server_package(&s, 1);
+    wire_server_round(&s, 1);
+    wire_server_poll(&s);
+    for (int i = 0; i < POLLS_MAX && s.report_bytes == 0; i++) {
+        assert_int_equal(sotto_client_poll(c, 2), 0);
+        wire_server_poll(&s); /* its grant is on the way */
+    }
+    assert_true(s.report_bytes > 0);
+    snprintf(files, sizeof files, "%s/files", test_path("lost"));
+    ASSERT_OK(io_list(files, remove_report, files, &err));
+    until_declined(&s, c, "report");
+    assert_false(s.stored);
+    wire_server_round(&s, 2);
+    until_stored(&s, c);
+    wire_server_open_report(&s, update, scalars);
+    assert_true(scalars[CODEC_WEIGHT] == 20);
+    sotto_client_close(c);
+    mem_free(update);
+    wire_server_deinit(&s);
+}
+
 static void test_declines(void **state) {
     (void)state;
     struct wire_server s;
@@ -337,6 +380,7 @@ int main(void) {
         cmocka_unit_test(test_returned),
         cmocka_unit_test(test_reopened_anywhere),
         cmocka_unit_test(test_declines),
+        cmocka_unit_test(test_lost_report),
         cmocka_unit_test(test_evaluation),
         cmocka_unit_test(test_bad_use),
         cmocka_unit_test(test_forget),

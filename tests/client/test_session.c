@@ -36,6 +36,30 @@ static void test_returned_mass(void **state) {
     world_free(w);
 }
 
+/* The sealed bytes are gone from the device's disk while they are sent. */
+static void test_report_is_lost(void **state) {
+    (void)state;
+    struct world *w = world_new(31);
+    struct sotto_error error = SOTTO_ERROR_INIT;
+    world_open_round(w, 1);
+    for (int i = 0; i < 60000 && session_phase(w->session) != SESSION_REPORT; i++)
+        world_run(w, 1);
+    assert_int_equal(w->store.stage, SESSION_SEALED);
+    (void)SOTTO_FAIL(&error, SOTTO_CORRUPT, "report-1 is missing");
+    world_step(
+        w, &(struct session_event){.kind = SESSION_FAILED, .now_ms = w->now_ms, .error = &error});
+    assert_int_equal(w->last_sent.which_body, sotto_Envelope_decline_tag);
+    assert_string_equal(w->last_sent.body.decline.rule, "report");
+    assert_int_equal(w->store.stage, SESSION_NONE);
+    assert_int_equal(w->rounds[1].returned, 1);
+    world_run(w, 60000);
+    assert_int_equal(w->rounds[1].sealed, 1); /* never anew under these terms */
+    world_open_round(w, 2);
+    world_run(w, 60000);
+    assert_int_equal(w->rounds[2].state, REPORT_OPEN);
+    world_free(w);
+}
+
 static void test_late_report_is_returned(void **state) {
     (void)state;
     struct world *w = world_new(3);
@@ -308,6 +332,43 @@ static void test_rounds_bucket_refills(void **state) {
     world_free(w);
 }
 
+/* What was left when the process ended counts on from there while the machine runs, and only then:
+ * bucket_ms is 0 after a reboot. */
+static void test_buckets_over_restarts(void **state) {
+    (void)state;
+    for (int rebooted = 0; rebooted < 2; rebooted++) {
+        struct world *w = world_new(32);
+        w->config.policy.rounds_per_day_max = 2;
+        w->store.rounds_left = 0;
+        w->store.bytes_left = 0;
+        w->store.bucket_ms = w->now_ms;
+        w->now_ms += 13 * 3600 * 1000;
+        if (rebooted)
+            w->store.bucket_ms = 0;
+        world_restart(w);
+        world_open_round(w, 1);
+        world_run(w, 60000);
+        assert_int_equal(w->rounds[1].sealed, !rebooted);
+        world_free(w);
+    }
+}
+
+/* Bytes are charged before they leave: a crash does not give them back. */
+static void test_bytes_are_charged_first(void **state) {
+    (void)state;
+    struct world *w = world_new(33);
+    w->config.policy.bytes_per_day_max = 1u << 30;
+    world_restart(w);
+    world_open_round(w, 1);
+    for (int i = 0; i < 60000 && w->sends[sotto_Envelope_report_chunk_tag] == 0; i++)
+        world_run(w, 1);
+    const double sent = w->sends[sotto_Envelope_report_chunk_tag] * (double)CHUNK_BYTES;
+    const double refilled = (double)w->now_ms / 86400000.0 * (1u << 30);
+    assert_true(sent > refilled);
+    assert_true(w->store.bytes_left <= (1u << 30) - (double)w->package_bytes - sent + refilled + 1);
+    world_free(w);
+}
+
 /* ---- Links, conditions
  * ------------------------------------------------------------------------------------------------
  */
@@ -485,6 +546,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_round),
         cmocka_unit_test(test_returned_mass),
+        cmocka_unit_test(test_report_is_lost),
         cmocka_unit_test(test_late_report_is_returned),
         cmocka_unit_test(test_abort_by_heartbeat),
         cmocka_unit_test(test_restart_anywhere),
@@ -494,6 +556,8 @@ int main(void) {
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_prepared_rules),
         cmocka_unit_test(test_rounds_bucket_refills),
+        cmocka_unit_test(test_buckets_over_restarts),
+        cmocka_unit_test(test_bytes_are_charged_first),
         cmocka_unit_test(test_backoff_and_recovery),
         cmocka_unit_test(test_refused_waits_long),
         cmocka_unit_test(test_conditions_pause),

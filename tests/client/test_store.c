@@ -322,6 +322,7 @@ static void test_forget(void **state) {
     assert_int_equal(stage_of(s, &saved), SESSION_NONE);
     assert_int_equal(saved.task_count, 1);
     assert_true(saved.bytes_left == 12 && saved.rounds_left == 3);
+    assert_true(saved.bucket_ms > 0 && saved.bucket_ms <= clock_mono_ms());
     assert_int_equal(files_in("forget"), 0);
     devstore_close(s);
     buf_init(&raw, (size_t)8 << 20);

@@ -59,7 +59,8 @@ enum session_event_kind {
     SESSION_PREPARED, /* answer to PREPARE: package decoded, schema and counts known */
     SESSION_TRAINED,  /* answer to TRAIN: the report is sealed and stored (the host did residual +
                          report + terms in one transaction) */
-    SESSION_FAILED,   /* PREPARE or TRAIN failed; error says why */
+    SESSION_FAILED,   /* PREPARE or TRAIN failed, or a chunk of the sealed report to SEND cannot be
+                         read any more; error says why */
 };
 struct session_event {
     enum session_event_kind kind;
@@ -168,6 +169,8 @@ struct session_saved {
     uint32_t task_count;
     const struct session_task *tasks; /* borrowed during session_new */
     double bytes_left, rounds_left;   /* daily buckets; negative: fill them */
+    uint64_t bucket_ms; /* when that was so, on the clock of the events; 0: unknown, or before a
+                           reboot: they fill from the first step on */
 };
 /* Takes any saved state (a store may be old): what does not fit is INVALID. */
 enum sotto_status session_new(const struct session_config *config,
