@@ -333,9 +333,11 @@ static enum sotto_status deal(struct secagg_client *c, struct buf *out, struct s
             const struct share_context at = {c->session, c->own, c->holders[i], t,
                                              c->params.degree};
             if (!keys_agree(s->seal_secret, c->peers[c->own_place].seal_public,
-                            c->peers[i].seal_public, c->session, c->config.terms_hash, prk))
+                            c->peers[i].seal_public, c->session, c->config.terms_hash, prk)) {
+                sodium_memzero(both, sizeof both);
                 return SOTTO_FAIL(err, SOTTO_DENIED, "member %llu has a key of low order",
                                   (unsigned long long)c->peers[i].serial);
+            }
             keys_derive(prk, KDF_SEAL, s->seal_keys + (size_t)i * SECAGG_KEY);
             keys_seal_shares(s->seal_keys + (size_t)i * SECAGG_KEY, &at, commits, both, entry);
             sodium_memzero(prk, sizeof prk);

@@ -1,4 +1,5 @@
 /* Secure aggregation, honest coordinator: exact sums, whoever drops out and whenever. */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "secagg_world.h"
@@ -128,6 +129,56 @@ static void test_schedules(void **state) {
     assert_true(completed > count / 4 && completed < count);
 }
 
+struct jobs {
+    atomic_size_t next;
+    size_t count;
+    secagg_job *job;
+    void *ctx;
+};
+
+static void work(void *ctx, unsigned worker) {
+    struct jobs *j = ctx;
+    (void)worker;
+    for (size_t i; (i = atomic_fetch_add(&j->next, 1)) < j->count;)
+        j->job(j->ctx, i);
+}
+
+static void run_on_pool(void *ctx, size_t count, secagg_job *job, void *job_ctx) {
+    struct jobs j = {.count = count, .job = job, .ctx = job_ctx};
+    for (unsigned i = 0; i < pool_workers(ctx); i++)
+        assert_int_equal(pool_submit(ctx, work, &j), SOTTO_OK);
+    pool_wait(ctx);
+}
+
+/* Opening and unmasking over several threads, and in pieces. */
+static void test_parallel(void **state) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct secagg_config config = world_config(24, 5 * SECAGG_BLOCK + 3, 20);
+    struct pool *pool = pool_new(3, 8);
+    const struct secagg_parallel par = {pool, run_on_pool};
+    struct world w;
+    (void)state;
+    assert_non_null(pool);
+    world_init(&w, 20, &config, test_seed(), true);
+    w.members[3].quits = w.members[8].quits = w.members[9].quits = SECAGG_MASKED;
+    ASSERT_OK(world_advertise(&w, &err));
+    ASSERT_OK(world_shares(&w, &err));
+    ASSERT_OK(world_masked(&w, &err));
+    ASSERT_OK(world_signatures(&w, &err));
+    ASSERT_OK(world_unmask(&w, &err));
+    ASSERT_STATUS(secagg_server_reveal(w.server, w.sum, 0, 10, &par, NULL), SOTTO_STATE);
+    ASSERT_OK(secagg_server_open(w.server, &par, &err));
+    ASSERT_STATUS(secagg_server_open(w.server, &par, NULL), SOTTO_STATE);
+    ASSERT_STATUS(secagg_server_reveal(w.server, w.sum, 1, 10, &par, NULL), SOTTO_INVALID);
+    const size_t half = 2 * SECAGG_BLOCK;
+    ASSERT_OK(secagg_server_reveal(w.server, w.sum + half, half, (size_t)config.length - half, &par,
+                                   &err));
+    ASSERT_OK(secagg_server_reveal(w.server, w.sum, 0, half, &par, &err));
+    world_assert_sum(&w);
+    world_deinit(&w);
+    pool_free(pool);
+}
+
 /* A single masked vector looks uniform: chi-square over its bytes, for an input of zeros. */
 static void test_uniform(void **state) {
     struct sotto_error err = SOTTO_ERROR_INIT;
@@ -230,8 +281,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rings),           cmocka_unit_test(test_dropouts_everywhere),
         cmocka_unit_test(test_below_threshold), cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_uniform),         cmocka_unit_test(test_server_resumes),
-        cmocka_unit_test(test_limbs),
+        cmocka_unit_test(test_parallel),        cmocka_unit_test(test_uniform),
+        cmocka_unit_test(test_server_resumes),  cmocka_unit_test(test_limbs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
