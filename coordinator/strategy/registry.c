@@ -2,7 +2,7 @@
  * position's name. */
 #include "strategy/strategies.h"
 
-#define STRATEGIES(X) X(fedavg)
+#define STRATEGIES(X) X(fedavg) X(fedadagrad) X(fedadam) X(fedyogi)
 
 #define STRATEGY_NAME(name) #name,
 const char *const strategy_names[] = {STRATEGIES(STRATEGY_NAME) NULL};

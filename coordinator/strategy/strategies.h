@@ -5,5 +5,8 @@
 #include "sotto/coordinator/advance.h"
 
 extern const struct strategy strategy_fedavg;
+extern const struct strategy strategy_fedadagrad;
+extern const struct strategy strategy_fedadam;
+extern const struct strategy strategy_fedyogi;
 
 #endif

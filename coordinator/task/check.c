@@ -2,6 +2,8 @@
  * its sums. */
 #include "sotto/coordinator/task_options.h"
 
+#include "sotto/coordinator/advance.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -93,6 +95,16 @@ static enum sotto_status check_rule(const struct task_config *t, struct sotto_er
     return status;
 }
 
+static enum sotto_status check_server(const struct task_config *t, struct sotto_error *err) {
+    const struct strategy *s = strategy_get(t->strategy);
+    if (s && s != strategy_get(0) && t->server_momentum != 0.0)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "server.momentum: %s has none, its server.beta1 does the same; leave "
+                          "server.momentum out or use server.strategy: %s",
+                          s->name, strategy_names[0]);
+    return SOTTO_OK;
+}
+
 static enum sotto_status check_pipeline(const struct task_config *t, const struct layout *layout,
                                         struct sotto_error *err) {
     if (t->bits > 16 && t->bits != 32)
@@ -131,6 +143,7 @@ enum sotto_status task_check(const struct task_config *t, const struct layout *l
     TRY(check_cohort(t, err));
     TRY(check_times(t, err));
     TRY(check_rule(t, err));
+    TRY(check_server(t, err));
     TRY(check_pipeline(t, layout, err));
     if (t->distill && t->groups < 2)
         TRY_FAIL(err, SOTTO_INVALID,

@@ -78,6 +78,7 @@ static void test_refusals_say_what_to_do(void **state) {
     REFUSED(t.lease_ms = 40000, "lease: 40000");
     REFUSED(t.availability_ms = 3000, "availability");
     REFUSED(t.local_nesterov = true, "local.nesterov");
+    REFUSED((t.strategy = 1, t.server_momentum = 0.5), "server.momentum: fedadagrad has none");
     REFUSED(t.bits = 20, "uplink.bits: 20");
     REFUSED(t.stochastic = true, "uplink.stochastic");
     REFUSED(t.residual_rounds_max = 3, "uplink.error_feedback");

@@ -41,8 +41,9 @@ struct task_config {
     bool local_nesterov;
     int strategy;                      /* server.strategy: index into strategy_names */
     double server_lr, server_momentum; /* server.lr, server.momentum */
-    int downlink;                      /* downlink: f32 | int8 | int4 = enum package_precision */
-    double clip_norm, clip_inf, keep;  /* uplink.* */
+    double server_beta1, server_beta2, server_adaptivity; /* server.*, of the adaptive strategies */
+    int downlink;                     /* downlink: f32 | int8 | int4 = enum package_precision */
+    double clip_norm, clip_inf, keep; /* uplink.* */
     uint64_t bits;
     bool stochastic, error_feedback;
     uint64_t residual_rounds_max, fraction_bits;

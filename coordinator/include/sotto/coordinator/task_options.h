@@ -98,7 +98,13 @@ extern const char *const task_secure_names[];
     TASK_ROW_("server.lr", F64, AT(server_lr), "1", 1e-12, 1000, NULL, "",                         \
               "Learning rate of the server step; 1: the plain average.")                           \
     TASK_ROW_("server.momentum", F64, AT(server_momentum), "0", 0, 0.9999, NULL, "",               \
-              "Momentum of the server step.")
+              "Momentum of the server step of fedavg.")                                            \
+    TASK_ROW_("server.beta1", F64, AT(server_beta1), "0.9", 0, 0.9999, NULL, "",                   \
+              "fedadagrad, fedadam, fedyogi: decay of the mean of updates.")                       \
+    TASK_ROW_("server.beta2", F64, AT(server_beta2), "0.99", 0, 0.99999, NULL, "",                 \
+              "fedadam, fedyogi: decay of the mean of squared updates.")                           \
+    TASK_ROW_("server.adaptivity", F64, AT(server_adaptivity), "0.001", 1e-9, 1000, NULL, "",      \
+              "fedadagrad, fedadam, fedyogi: added to the root that steps are divided by.")
 
 #define TASK_CODEC_ROWS(AT)                                                                        \
     TASK_ROW_("downlink", ENUM, AT(downlink), "int8", 0, 0, task_downlink_names, "",               \
