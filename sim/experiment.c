@@ -189,8 +189,11 @@ static enum sotto_status deal_out(struct experiment *x, struct sotto_error *err)
     const struct partition_scheme *scheme = partition_find(s->scheme);
     const struct {
         const char *name, *value;
-    } options[] = {
-        {"shards", s->shards}, {"keys", s->keys}, {"alpha", s->alpha}, {"size_min", s->size_min}};
+    } options[] = {{"shards", s->shards},
+                   {"classes", s->classes},
+                   {"keys", s->keys},
+                   {"alpha", s->alpha},
+                   {"size_min", s->size_min}};
     struct partition_config config;
     enum sotto_status status = SOTTO_OK;
     size_t count;

@@ -14,10 +14,11 @@ struct sim_settings {
     char *data_dir; /* data.dir */
     uint64_t data_seed, data_per_writer, data_limit;
     uint64_t clients;
-    char *scheme;                           /* partition.scheme */
-    char *shards, *keys, *alpha, *size_min; /* partition.*: as text; empty: the scheme's default */
-    uint64_t partition_seed;                /* 0: task.seed */
-    uint64_t test_every, test_limit;        /* evaluation.every, evaluation.limit */
+    char *scheme; /* partition.scheme */
+    /* partition.*: as text; empty: the scheme's default */
+    char *shards, *classes, *keys, *alpha, *size_min;
+    uint64_t partition_seed;         /* 0: task.seed */
+    uint64_t test_every, test_limit; /* evaluation.every, evaluation.limit */
     double stop_accuracy;
     uint64_t stop_bytes;
     bool seal;

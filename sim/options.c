@@ -26,9 +26,11 @@ static const char *const delta_names[] = {
     {"clients", CONFIG_U64, HERE(clients), "100", 0, PARTITION_CLIENTS_MAX, NULL, 0, "clients", \
      "Virtual clients; their serials are 1, 2, ...; 0: as many as natural keys give."}, \
     {"partition.scheme", CONFIG_STR, HERE(scheme), "iid", 0, 0, NULL, 0, "", \
-     "How the examples are dealt out: iid, shards, dirichlet, quantity or natural."}, \
+     "How the examples are dealt out: iid, shards, classes, dirichlet, quantity or natural."}, \
     {"partition.shards", CONFIG_STR, HERE(shards), "", 0, 0, NULL, 0, "shards", \
      "Of scheme shards: for each client."}, \
+    {"partition.classes", CONFIG_STR, HERE(classes), "", 0, 0, NULL, 0, "classes", \
+     "Of scheme classes: that each client has examples of."}, \
     {"partition.keys", CONFIG_STR, HERE(keys), "", 0, 0, NULL, 0, "keys", \
      "Of scheme natural: keys of each client where clients is 0."}, \
     {"partition.alpha", CONFIG_STR, HERE(alpha), "", 0, 0, NULL, 0, "", \

@@ -17,6 +17,9 @@ static const struct partition_option option_clients_or_keys = {
 static const struct partition_option option_shards = {
     "shards", PARTITION_U32, offsetof(struct partition_config, shards), 1, 65536, 2,
     "shards of examples with neighbouring labels that each client gets"};
+static const struct partition_option option_classes = {
+    "classes", PARTITION_U32, offsetof(struct partition_config, classes), 1, 65536, 2,
+    "classes that each client has examples of"};
 static const struct partition_option option_keys = {
     "keys", PARTITION_U32, offsetof(struct partition_config, keys), 1, PARTITION_CLIENTS_MAX, 1,
     "natural keys (writers, speakers) of each client, when `clients` is 0"};
@@ -29,6 +32,7 @@ static const struct partition_option option_size_min = {
 
 static const struct partition_option *const options_iid[] = {&option_clients, NULL};
 static const struct partition_option *const options_shards[] = {&option_clients, &option_shards, NULL};
+static const struct partition_option *const options_classes[] = {&option_clients, &option_classes, NULL};
 static const struct partition_option *const options_dirichlet[] = {
     &option_clients, &option_alpha, &option_size_min, NULL};
 static const struct partition_option *const options_natural[] = {
@@ -45,6 +49,8 @@ static const struct partition_scheme schemes[] = {
      options_dirichlet, partition_assign_quantity},
     {"natural", "by natural key: one writer a client, or several", options_natural,
      partition_assign_natural},
+    {"classes", "each client has examples of a few classes only (NIID-Bench)", options_classes,
+     partition_assign_classes},
 };
 /* clang-format on */
 

@@ -22,6 +22,7 @@ struct partition_config {
     uint32_t shards; /* of each client */
     uint32_t keys;   /* natural keys of each client */
     uint32_t size_min;
+    uint32_t classes; /* of each client */
     double alpha;
 };
 

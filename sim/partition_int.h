@@ -15,6 +15,11 @@ enum sotto_status partition_assign_shards(struct partition_work *w, struct sotto
 enum sotto_status partition_assign_dirichlet(struct partition_work *w, struct sotto_error *err);
 /* NIID-Bench's quantity skew: sizes by q ~ Dir(alpha), examples at random. */
 enum sotto_status partition_assign_quantity(struct partition_work *w, struct sotto_error *err);
+/* NIID-Bench's label quantity skew, "#C = k" (Li et al. 2022, arXiv:2102.02079, section IV-B):
+ * client c has class c mod K and k - 1 others at random; the shuffled examples of a class are
+ * divided evenly among the clients that have it. Nobody gets the examples of a class that no client
+ * has, which needs fewer clients than classes. */
+enum sotto_status partition_assign_classes(struct partition_work *w, struct sotto_error *err);
 /* Client = natural key (keys = 1, clients = 0), or shuffled keys dealt out. */
 enum sotto_status partition_assign_natural(struct partition_work *w, struct sotto_error *err);
 

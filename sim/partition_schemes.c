@@ -225,3 +225,92 @@ enum sotto_status partition_assign_natural(struct partition_work *w, struct sott
     mem_free(client);
     return status;
 }
+
+/* class_of[c * k ...] = the k different classes of client c: c mod `classes` first, then others at
+ * random. */
+static void draw_classes(struct rng *r, uint32_t *class_of, uint32_t clients, uint32_t k,
+                         uint32_t *pack, uint32_t *place, uint32_t classes) {
+    for (uint32_t i = 0; i < classes; i++)
+        pack[i] = place[i] = i;
+    for (uint32_t c = 0; c < clients; c++)
+        for (uint32_t j = 0; j < k; j++) {
+            /* The pack stays a permutation; its first j cards are this client's. */
+            uint32_t from = j == 0 ? place[c % classes] : j + rng_below(r, classes - j);
+            uint32_t card = pack[from];
+            pack[from] = pack[j];
+            place[pack[from]] = from;
+            pack[j] = card;
+            place[card] = j;
+            class_of[(size_t)c * k + j] = card;
+        }
+}
+
+/* Turns class_of around: the clients of class l, ascending, are holder[first_holder[l]] up to
+ * first_holder[l + 1]; first_holder has classes + 2 entries, zeros. */
+static void list_holders(const uint32_t *class_of, uint32_t clients, uint32_t k, uint32_t classes,
+                         uint32_t *first_holder, uint32_t *holder) {
+    for (size_t i = 0; i < (size_t)clients * k; i++)
+        first_holder[class_of[i] + 2]++;
+    for (uint32_t l = 2; l <= classes; l++)
+        first_holder[l] += first_holder[l - 1];
+    for (uint32_t c = 0; c < clients; c++)
+        for (uint32_t j = 0; j < k; j++)
+            holder[first_holder[class_of[(size_t)c * k + j] + 1]++] = c;
+}
+
+static enum sotto_status check_classes(const struct partition_work *w, struct sotto_error *err) {
+    uint32_t k = w->config->classes;
+    if (k > w->d->schema.classes)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "partition classes: %u classes a client of %u", k,
+                          w->d->schema.classes);
+    if ((uint64_t)k * w->client_count > w->d->count)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "partition classes: %u clients with %u classes need more than the %u "
+                          "examples there are",
+                          w->client_count, k, w->d->count);
+    return SOTTO_OK;
+}
+
+/* The examples of each class, shuffled, to its holders in even parts. */
+static enum sotto_status deal_classes(struct partition_work *w, struct rng *r,
+                                      const uint32_t *first, const uint32_t *first_holder,
+                                      const uint32_t *holder, struct sotto_error *err) {
+    for (uint32_t l = 0; l < w->d->schema.classes; l++) {
+        uint32_t n = first[l + 1] - first[l], parts = first_holder[l + 1] - first_holder[l];
+        uint32_t *list = w->order + first[l];
+        if (n < parts)
+            return SOTTO_FAIL(err, SOTTO_INVALID,
+                              "partition classes: class %u has %u examples for %u clients; use "
+                              "fewer clients or classes",
+                              l, n, parts);
+        rng_shuffle_u32(r, list, n);
+        for (uint32_t i = 0; i < n && parts > 0; i++)
+            w->owner[list[i]] = holder[first_holder[l] + part_of(i, n, parts)];
+    }
+    return SOTTO_OK;
+}
+
+enum sotto_status partition_assign_classes(struct partition_work *w, struct sotto_error *err) {
+    uint32_t k = w->config->classes, clients = w->client_count, classes = w->d->schema.classes;
+    uint32_t *first = NULL, *class_of = NULL, *holder = NULL, *first_holder = NULL, *pack = NULL;
+    struct rng r = work_rng(w, 0);
+    enum sotto_status status;
+    TRY(check_classes(w, err));
+    class_of = mem_array((size_t)clients * k, sizeof *class_of);
+    holder = mem_array((size_t)clients * k, sizeof *holder);
+    first_holder = mem_array((size_t)classes + 2, sizeof *first_holder);
+    pack = mem_array((size_t)classes * 2, sizeof *pack);
+    if (!class_of || !holder || !first_holder || !pack)
+        TRY_FAIL(err, SOTTO_NOMEM, "partition classes: no memory for %u clients", clients);
+    TRY(sort_by_label(w, &first, err));
+    draw_classes(&r, class_of, clients, k, pack, pack + classes, classes);
+    list_holders(class_of, clients, k, classes, first_holder, holder);
+    TRY(deal_classes(w, &r, first, first_holder, holder, err));
+out:
+    mem_free(pack);
+    mem_free(first_holder);
+    mem_free(holder);
+    mem_free(class_of);
+    mem_free(first);
+    return status;
+}

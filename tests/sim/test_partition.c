@@ -41,11 +41,10 @@ static struct partition build(const struct dataset *d, const char *scheme,
     return p;
 }
 
-/* Every example exactly once, positions of a client ascending. */
-static void check_complete(const struct partition *p, const struct dataset *d) {
+/* No example twice, positions of a client ascending. */
+static void check_lists(const struct partition *p, const struct dataset *d) {
     uint8_t *seen = mem_zalloc(d->count);
     assert_int_equal(p->start[0], 0);
-    assert_int_equal(p->start[p->client_count], d->count);
     for (uint32_t c = 0; c < p->client_count; c++) {
         assert_true(p->start[c] <= p->start[c + 1]);
         for (uint32_t i = p->start[c]; i < p->start[c + 1]; i++) {
@@ -56,6 +55,12 @@ static void check_complete(const struct partition *p, const struct dataset *d) {
         }
     }
     mem_free(seen);
+}
+
+/* And every example given. */
+static void check_complete(const struct partition *p, const struct dataset *d) {
+    check_lists(p, d);
+    assert_int_equal(p->start[p->client_count], d->count);
 }
 
 static uint32_t size_of(const struct partition *p, uint32_t c) {
@@ -73,11 +78,12 @@ static void extremes(const struct partition *p, uint32_t *least, uint32_t *most)
 static bool same(const struct partition *a, const struct partition *b, uint32_t count) {
     return a->client_count == b->client_count &&
            memcmp(a->start, b->start, ((size_t)a->client_count + 1) * sizeof *a->start) == 0 &&
-           memcmp(a->index, b->index, count * sizeof *a->index) == 0;
+           a->start[a->client_count] <= count &&
+           memcmp(a->index, b->index, a->start[a->client_count] * sizeof *a->index) == 0;
 }
 
-/* For all schemes, many shapes and seeds: complete, a function of its arguments, another one for
- * another seed. */
+/* For all schemes, many shapes and seeds: complete (but for classes that nobody has), a function of
+ * its arguments, another one for another seed. */
 static void every_scheme_is_complete_and_repeatable(void **state) {
     (void)state;
     size_t schemes;
@@ -93,14 +99,16 @@ static void every_scheme_is_complete_and_repeatable(void **state) {
             config.alpha = 0.3 + 2 * rng_f64(&r);
             config.size_min = rng_below(&r, 3);
             uint64_t seed = rng_u64(&r);
-            uint32_t count = 200 + rng_below(&r, 3000);
-            struct dataset d = make(count, 2 + rng_below(&r, 12), 40 + rng_below(&r, 60), seed);
+            uint32_t count = 400 + rng_below(&r, 3000);
+            uint32_t classes = 2 + rng_below(&r, 12);
+            bool all = config.classes == 0 || config.clients >= classes;
+            struct dataset d = make(count, classes, 40 + rng_below(&r, 60), seed);
             struct partition a = build(&d, scheme[s].name, &config, seed);
             struct partition b = build(&d, scheme[s].name, &config, seed);
             struct partition c = build(&d, scheme[s].name, &config, seed + 1);
             assert_int_equal(a.client_count, config.clients);
-            check_complete(&a, &d);
-            check_complete(&c, &d);
+            (all ? check_complete : check_lists)(&a, &d);
+            (all ? check_complete : check_lists)(&c, &d);
             assert_true(same(&a, &b, count));
             differ += !same(&a, &c, count);
             partition_deinit(&a);
@@ -151,6 +159,45 @@ static void shards_have_few_labels(void **state) {
     assert_true(with[1] + with[2] >= 70);
     assert_int_equal(with[5] + with[6] + with[7] + with[8] + with[9] + with[10], 0);
     partition_deinit(&p);
+    dataset_deinit(&d);
+}
+
+/* NIID-Bench's #C = k: exactly k classes a client, a class in parts that differ by at most one, and
+ * with enough clients each class has some. */
+static void classes_are_exactly_k(void **state) {
+    (void)state;
+    static const uint32_t clients[] = {4, 10, 100};
+    struct dataset d = make(6000, 10, 0, 2);
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++)
+        for (uint32_t k = 1; k <= 10; k++) {
+            struct partition_config config = defaults("classes");
+            assert_int_equal(config.classes, 2);
+            config.clients = clients[i];
+            config.classes = k;
+            struct partition p = build(&d, "classes", &config, 9);
+            uint32_t least[10], most[10] = {0};
+            memset(least, 0xff, sizeof least);
+            check_lists(&p, &d);
+            for (uint32_t c = 0; c < clients[i]; c++) {
+                uint32_t count[10] = {0}, n = 0;
+                for (uint32_t e = p.start[c]; e < p.start[c + 1]; e++)
+                    count[d.labels[p.index[e]]]++;
+                assert_true(count[c % 10] > 0);
+                for (uint32_t l = 0; l < 10; l++) {
+                    n += count[l] > 0;
+                    if (count[l] == 0)
+                        continue;
+                    least[l] = count[l] < least[l] ? count[l] : least[l];
+                    most[l] = count[l] > most[l] ? count[l] : most[l];
+                }
+                assert_int_equal(n, k);
+            }
+            for (uint32_t l = 0; l < 10; l++)
+                assert_true(most[l] == 0 || most[l] - least[l] <= 1);
+            if (clients[i] >= 10 || k == 10)
+                check_complete(&p, &d);
+            partition_deinit(&p);
+        }
     dataset_deinit(&d);
 }
 
@@ -262,17 +309,22 @@ static void misfits_are_refused(void **state) {
         uint32_t clients, shards, size_min;
         double alpha;
         bool unlabelled;
+        uint32_t classes;
     } cases[] = {
-        {"iid", "101 clients for 100 examples", 101, 0, 0, 0, false},
-        {"iid", "clients is 0, expected 1", 0, 0, 0, 0, false},
-        {"shards", "102 shards for 100 examples", 51, 2, 0, 0, false},
-        {"shards", "example 3 has no label", 10, 2, 0, 0, true},
-        {"dirichlet", "example 3 has no label", 10, 0, 0, 1, true},
-        {"dirichlet", "10 clients with at least 11 examples", 10, 0, 11, 1, false},
-        {"dirichlet", "no draw of 1000", 10, 0, 10, 0.01, false},
-        {"dirichlet", "alpha is 0, expected 0.001", 10, 0, 1, 0, false},
-        {"quantity", "raise alpha (0.01)", 10, 0, 10, 0.01, false},
-        {"natural", "has no natural keys", 0, 0, 0, 0, false},
+        {"iid", "101 clients for 100 examples", 101, 0, 0, 0, false, 0},
+        {"iid", "clients is 0, expected 1", 0, 0, 0, 0, false, 0},
+        {"shards", "102 shards for 100 examples", 51, 2, 0, 0, false, 0},
+        {"shards", "example 3 has no label", 10, 2, 0, 0, true, 0},
+        {"dirichlet", "example 3 has no label", 10, 0, 0, 1, true, 0},
+        {"dirichlet", "10 clients with at least 11 examples", 10, 0, 11, 1, false, 0},
+        {"dirichlet", "no draw of 1000", 10, 0, 10, 0.01, false, 0},
+        {"dirichlet", "alpha is 0, expected 0.001", 10, 0, 1, 0, false, 0},
+        {"quantity", "raise alpha (0.01)", 10, 0, 10, 0.01, false, 0},
+        {"natural", "has no natural keys", 0, 0, 0, 0, false, 0},
+        {"classes", "6 classes a client of 5", 10, 0, 0, 0, false, 6},
+        {"classes", "51 clients with 2 classes need more", 51, 0, 0, 0, false, 2},
+        {"classes", "examples for 20 clients", 20, 0, 0, 0, false, 5},
+        {"classes", "example 3 has no label", 10, 0, 0, 0, true, 2},
     };
     struct sotto_error err = SOTTO_ERROR_INIT;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -282,7 +334,8 @@ static void misfits_are_refused(void **state) {
                                           .shards = cases[i].shards,
                                           .keys = 1,
                                           .size_min = cases[i].size_min,
-                                          .alpha = cases[i].alpha};
+                                          .alpha = cases[i].alpha,
+                                          .classes = cases[i].classes};
         if (cases[i].unlabelled)
             d.labels[3] = -1;
         ASSERT_FAILS(partition_build(&p, &d, partition_find(cases[i].scheme), &config, 1, &err),
@@ -341,7 +394,10 @@ static void partitions_are_pinned(void **state) {
     static const struct {
         const char *scheme;
         uint32_t digest;
-    } cases[] = {{"iid", 0x53940a8d}, {"shards", 0x23fc78ff}, {"natural", 0x116b795f}};
+    } cases[] = {{"iid", 0x53940a8d},
+                 {"shards", 0x23fc78ff},
+                 {"natural", 0x116b795f},
+                 {"classes", 0xaa8b0989}};
     struct dataset d = make(1000, 10, 30, 3);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct partition_config config = defaults(cases[i].scheme);
@@ -361,6 +417,7 @@ int main(void) {
         cmocka_unit_test(every_scheme_is_complete_and_repeatable),
         cmocka_unit_test(iid_is_even),
         cmocka_unit_test(shards_have_few_labels),
+        cmocka_unit_test(classes_are_exactly_k),
         cmocka_unit_test(dirichlet_follows_alpha),
         cmocka_unit_test(quantity_changes_sizes_only),
         cmocka_unit_test(natural_keeps_keys_together),
