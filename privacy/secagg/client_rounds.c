@@ -64,9 +64,11 @@ static enum sotto_status make_mask_keys(struct secagg_client *c, struct sotto_er
         if (!c->peers[i].sharing)
             continue;
         if (!keys_agree(s->mask_secret, c->peers[c->own_place].mask_public, c->peers[i].mask_public,
-                        c->session, c->config.terms_hash, prk))
+                        c->session, c->config.terms_hash, prk)) {
+            sodium_memzero(prk, sizeof prk);
             return SOTTO_FAIL(err, SOTTO_DENIED, "member %llu has a key of low order",
                               (unsigned long long)c->peers[i].serial);
+        }
         keys_derive(prk, KDF_MASK, key);
     }
     sodium_memzero(prk, sizeof prk);

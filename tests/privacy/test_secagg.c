@@ -91,7 +91,7 @@ static void test_below_threshold(void **state) {
 /* Seeded schedules of drop-outs, repeats and orders at n <= 16. SOTTO_SCHEDULES sets how many. */
 static void test_schedules(void **state) {
     const char *text = getenv("SOTTO_SCHEDULES");
-    uint64_t count = 150, completed = 0;
+    uint64_t count = 100, completed = 0;
     struct sotto_error err = SOTTO_ERROR_INIT;
     (void)state;
     if (text)

@@ -1,7 +1,7 @@
 /* Secure aggregation: a group's sum and nothing else (Bonawitz et al. 2017, ePrint 2017/281, with
  * the graph of Bell et al. 2020, ePrint 2020/704). Both sides are state machines: message bytes in,
- * message bytes out; randomness and identities come from the host. docs/secure-aggregation.md walks
- * through the exchanges. */
+ * message bytes out; randomness and identities come from the host, which has called sodium_init.
+ * docs/secure-aggregation.md walks through the exchanges. */
 #ifndef SOTTO_SECAGG_H
 #define SOTTO_SECAGG_H
 
