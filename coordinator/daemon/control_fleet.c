@@ -58,7 +58,7 @@ static void status_json(struct coordinator *c, const struct transport_stats *s, 
     json_object_begin(&j);
     json_put_str(&j, "version", SOTTO_VERSION_TEXT);
     json_put_str(&j, "address", coordinator_address(c));
-    json_put_u64(&j, "uptime_ms", (uint64_t)(clock_wall_ms() - c->started_ms));
+    json_put_u64(&j, "uptime_ms", clock_mono_ms() - c->started_ms);
     json_put_u64(&j, "document_version", c->document.version);
     json_put_bool(&j, "document_stale", keys_document_stale(c));
     json_put_str(&j, "claim",
@@ -138,7 +138,7 @@ enum sotto_status control_status(struct coordinator *c, const struct control_req
         status_json(c, &s, out);
         return SOTTO_OK;
     }
-    num_format_duration(up, sizeof up, (uint64_t)(clock_wall_ms() - c->started_ms));
+    num_format_duration(up, sizeof up, clock_mono_ms() - c->started_ms);
     buf_printf(out, "coordinator %s at %s, up %s, %s resident, %s on disk\n", SOTTO_VERSION_TEXT,
                coordinator_address(c), up, num_format_size(rss, sizeof rss, resident_bytes()),
                num_format_size(disk, sizeof disk, keep_disk_used(c)));

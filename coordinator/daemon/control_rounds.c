@@ -224,7 +224,8 @@ static void watch_line(struct watching *w, const struct store_round *r) {
     }
     ratio(up_ratio, sizeof up_ratio, fp32, r->bytes_up);
     ratio(down_ratio, sizeof down_ratio, fp32, r->bytes_down);
-    num_format_duration(took, sizeof took, (uint64_t)(r->closed_ms - r->opened_ms));
+    num_format_duration(took, sizeof took,
+                        r->closed_ms > r->opened_ms ? (uint64_t)(r->closed_ms - r->opened_ms) : 0);
     buf_printf(w->l.out, "%-6u %8.2f%% %8u %11s %8s %11s %8s %9s  %s%s%s\n", r->round,
                100 * accuracy, r->counted, num_format_size(up, sizeof up, r->bytes_up), up_ratio,
                num_format_size(down, sizeof down, r->bytes_down), down_ratio, took,

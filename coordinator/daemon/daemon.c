@@ -218,7 +218,7 @@ enum sotto_status coordinator_open(const struct daemon_config *config, struct co
         return SOTTO_FAIL(err, SOTTO_NOMEM, "out of memory");
     c->config = *config;
     c->lock_fd = c->control_fd = c->wake_fd = -1;
-    c->started_ms = clock_wall_ms();
+    c->started_ms = clock_mono_ms();
     buf_init(&c->document_bytes, 16u << 20);
     c->config.round_keys_dir = config->round_keys_dir;
     /* The real path: round keys and relative names must not depend on where the daemon was started.
@@ -301,6 +301,8 @@ static enum sotto_status tick(struct coordinator *c, struct sotto_error *err) {
         struct task_host *t = c->tasks[i];
         if (t->advance_again_ms && t->advance_again_ms <= now)
             TRY(work_advance(t, err));
+        if (t->check_again_ms && t->check_again_ms <= now)
+            TRY(work_check_waiting(t, err));
         if (round_next_ms(t->engine) > now)
             continue;
         struct round_event e = {.kind = ROUND_EV_TICK, .now_ms = now};

@@ -52,6 +52,7 @@ struct group_host {
     bool ready;          /* sums are allocated */
     uint32_t pending;    /* jobs under way */
     uint32_t generation; /* of the sums: one higher each time they are rebuilt */
+    bool spoiled;        /* they lack a counted report: they must not be committed */
     enum { GROUP_END_NONE, GROUP_END_SUM, GROUP_END_FAIL } end_due; /* once pending is 0 */
 };
 struct upload {
@@ -77,10 +78,12 @@ struct task_host {
     struct group_host *groups;
     uint32_t upload_count;
     struct upload *uploads;
-    uint32_t busy_count;                             /* members of the round */
-    bool *busy;                                      /* by member: a job is under way */
-    uint32_t jobs;                                   /* of this round, under way */
-    bool advancing;                                  /* the server step is with a worker */
+    uint32_t busy_count;     /* members of the round */
+    bool *busy;              /* by member: a job is under way */
+    uint8_t *waits;          /* by member: times that its check waited for a fault of ours to end */
+    uint64_t check_again_ms; /* they are checked again then; 0: none waits */
+    uint32_t jobs;           /* of this round, under way */
+    bool advancing;          /* the server step is with a worker */
     uint64_t advance_again_ms;                       /* it is made again then; 0: not */
     struct round_event events[DAEMON_EVENTS_QUEUED]; /* FIFO between the engine and its host */
     uint32_t event_first, event_count;
@@ -120,8 +123,8 @@ struct coordinator {
     uint32_t running;                          /* jobs with the pool */
     atomic_bool closing;
     int64_t retired_until_ms; /* when the retired CURVE key is closed and shredded */
-    int64_t retain_after_ms;
-    int64_t started_ms;
+    uint64_t retain_after_ms,
+        started_ms; /* on the monotonic clock: the other one is set at times */
     uint64_t checkins, enrolled, rejected;
     char control_path[IO_PATH_MAX];
     uint64_t disk_used, disk_free, disk_checked_ms; /* of the state folder */
@@ -209,8 +212,10 @@ enum sotto_status task_graph(const struct task_config *settings, const char *ori
 /* Delivers an event and everything that follows from it. to may be NULL. */
 enum sotto_status task_event(struct task_host *t, const struct round_event *event,
                              struct reply_to *to, struct sotto_error *err);
-/* Puts an event behind those that wait; delivered before task_event returns. */
-void task_queue_event(struct task_host *t, const struct round_event *event);
+/* Puts an event behind those that wait; delivered before task_event returns. An engine asks once:
+ * an answer that does not fit ends the daemon, and the next start asks again. */
+enum sotto_status task_queue_event(struct task_host *t, const struct round_event *event,
+                                   struct sotto_error *err);
 enum sotto_status round_action_do(struct task_host *t, const struct round_action *a,
                                   struct reply_to *to, struct sotto_error *err);
 /* Rebuilds the open round from the store at start. */
@@ -238,6 +243,8 @@ enum sotto_status task_event_log(struct task_host *t, const char *kind, uint32_t
 enum sotto_status work_check(struct task_host *t, uint64_t serial, uint32_t group, bool announce,
                              struct sotto_error *err);
 enum sotto_status work_advance(struct task_host *t, struct sotto_error *err);
+/* Checks again what had to wait. */
+enum sotto_status work_check_waiting(struct task_host *t, struct sotto_error *err);
 /* Takes finished jobs and delivers their events. */
 enum sotto_status work_results(struct coordinator *c, struct sotto_error *err);
 void work_drop(void *job);              /* a job whose result nobody takes any more */

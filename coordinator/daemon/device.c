@@ -183,8 +183,9 @@ static enum sotto_status note_seen(struct coordinator *c, uint64_t serial, const
     if (status != SOTTO_OK)
         return status;
     int64_t now = clock_wall_ms();
-    if (now - d.seen_ms < SEEN_EVERY_MS && strcmp(d.backend, in->backend) == 0 &&
-        strcmp(d.tier, in->tier) == 0 && strcmp(d.version, in->version) == 0)
+    if (d.seen_ms <= now && now - d.seen_ms < SEEN_EVERY_MS &&
+        strcmp(d.backend, in->backend) == 0 && strcmp(d.tier, in->tier) == 0 &&
+        strcmp(d.version, in->version) == 0)
         return SOTTO_OK;
     status = store_begin(c->store, err);
     return status == SOTTO_OK

@@ -188,9 +188,9 @@ enum sotto_status keep_retain(struct coordinator *c, struct sotto_error *err) {
         .versions = (uint32_t)c->config.keep_versions,
         .events_before_ms = now - (int64_t)c->config.keep_events_days * DAY_MS,
         .outcomes_before_ms = now - (int64_t)c->config.keep_outcomes_days * DAY_MS};
-    if (now < c->retain_after_ms)
+    if (clock_mono_ms() < c->retain_after_ms)
         return SOTTO_OK;
-    c->retain_after_ms = now + RETAIN_EVERY_MS;
+    c->retain_after_ms = clock_mono_ms() + RETAIN_EVERY_MS;
     close_retired(c);
     for (uint32_t i = 0; i < c->task_count; i++)
         if (c->tasks[i]->advancing || c->tasks[i]->advance_again_ms)

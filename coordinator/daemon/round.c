@@ -32,11 +32,13 @@ void round_deinit(struct task_host *t) {
     mem_free(t->groups);
     mem_free(t->uploads);
     mem_free(t->busy);
+    mem_free(t->waits);
     t->groups = NULL;
     t->uploads = NULL;
     t->busy = NULL;
+    t->waits = NULL;
     t->group_count = t->upload_count = t->busy_count = 0;
-    t->advance_again_ms = 0;
+    t->advance_again_ms = t->check_again_ms = 0;
     id_wipe(&t->keys, sizeof t->keys);
     t->round_live = false;
 }
@@ -46,7 +48,8 @@ enum sotto_status round_hosts(struct task_host *t, uint32_t groups, uint32_t mem
     task_spec(&t->settings, &t->graph.layout, t->round.kind == ROUND_EVALUATE, &t->spec);
     t->groups = mem_array(groups, sizeof *t->groups);
     t->busy = mem_array(members ? members : 1, sizeof *t->busy);
-    if (!t->groups || !t->busy)
+    t->waits = mem_array(members ? members : 1, sizeof *t->waits);
+    if (!t->groups || !t->busy || !t->waits)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "round: out of memory");
     t->busy_count = members;
     for (uint32_t i = 0; i < groups; i++)
@@ -126,8 +129,7 @@ static enum sotto_status open_round(struct task_host *t, uint32_t number, struct
         round_deinit(t);
         struct round_event failed = {
             .kind = ROUND_EV_FAILED, .now_ms = clock_mono_ms(), .round = number};
-        task_queue_event(t, &failed);
-        return SOTTO_OK;
+        return task_queue_event(t, &failed, err);
     }
     TRY(store_begin(c->store, err));
     TRY(store_round_add(c->store, &t->round, member, members, group, groups, err));
@@ -139,7 +141,7 @@ static enum sotto_status open_round(struct task_host *t, uint32_t number, struct
     TRY(task_event_log(t, "round.open", number, text, err));
     struct round_event opened = {
         .kind = ROUND_EV_OPENED, .now_ms = clock_mono_ms(), .round = number};
-    task_queue_event(t, &opened);
+    TRY(task_queue_event(t, &opened, err));
 out:
     return status;
 }
@@ -224,6 +226,20 @@ out:
     return status;
 }
 
+/* Acknowledged again, with what became of it since. */
+static enum sotto_status repeat_report(struct task_host *t, const struct round_action *a,
+                                       struct reply_to *to, struct sotto_error *err) {
+    sotto_Outcome outcome;
+    enum sotto_status status =
+        store_outcome_get(t->c->store, a->serial, &t->round.terms_hash, &outcome, NULL);
+    if (status == SOTTO_NOT_FOUND)
+        outcome = a->member_state == ROUND_REJECTED ? sotto_Outcome_OUTCOME_KEPT
+                                                    : sotto_Outcome_OUTCOME_OPEN;
+    else if (status != SOTTO_OK)
+        return SOTTO_FAIL(err, status, "an outcome cannot be read from the store");
+    return answer_ack(t, a, to, &t->round.terms_hash, SOTTO_OK, outcome, err);
+}
+
 static enum sotto_status return_report(struct task_host *t, const struct round_action *a,
                                        struct reply_to *to, struct sotto_error *err) {
     struct coordinator *c = t->c;
@@ -295,7 +311,7 @@ static enum sotto_status commit_group(struct task_host *t, uint32_t group, bool 
                             .round = t->round.round,
                             .group = group,
                             .ok = ok};
-    task_queue_event(t, &e);
+    TRY(task_queue_event(t, &e, err));
 out:
     return status;
 }
@@ -319,22 +335,28 @@ out:
 
 static enum sotto_status sum_group(struct task_host *t, uint32_t group, struct sotto_error *err) {
     struct sotto_error why = SOTTO_ERROR_INIT;
+    enum sotto_status status;
+    char text[240];
     if (t->groups[group].pending) { /* an addition is still with a worker */
         t->groups[group].end_due = GROUP_END_SUM;
         return SOTTO_OK;
     }
-    if (save_sums(t, group, &why) == SOTTO_OK)
+    status = t->groups[group].spoiled
+                 ? SOTTO_FAIL(&why, SOTTO_CORRUPT, "a counted report could not be added again")
+                 : save_sums(t, group, &why);
+    if (status == SOTTO_OK)
         return commit_group(t, group, true, err);
     /* A full disk, say: nothing is committed, the engine gives the group's reports back. */
     struct round_event failed = {.kind = ROUND_EV_SUMMED,
                                  .now_ms = clock_mono_ms(),
                                  .round = t->round.round,
                                  .group = group};
-    task_queue_event(t, &failed);
-    char text[240];
+    TRY(task_queue_event(t, &failed, err));
     snprintf(text, sizeof text, "the sums of group %u cannot be stored: %.160s", group,
              why.message);
-    return task_event_log(t, "round.note", t->round.round, text, err);
+    TRY(task_event_log(t, "round.note", t->round.round, text, err));
+out:
+    return status;
 }
 
 /* What is left on disk of a round whose groups have all ended: nobody can read its reports from
@@ -386,7 +408,7 @@ static enum sotto_status evaluated(struct task_host *t, struct sotto_error *err)
     TRY(erase_round(t, &t->round.terms_hash, true, err));
     struct round_event e = {
         .kind = ROUND_EV_ADVANCED, .now_ms = clock_mono_ms(), .round = t->round.round, .ok = true};
-    task_queue_event(t, &e);
+    TRY(task_queue_event(t, &e, err));
     t->round_live = false;
 out:
     return status;
@@ -468,8 +490,7 @@ enum sotto_status round_action_do(struct task_host *t, const struct round_action
     case ROUND_DO_ACCEPT:
         return accept_report(t, a, to, err);
     case ROUND_DO_REPEAT:
-        return answer_ack(t, a, to, &t->round.terms_hash, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN,
-                          err);
+        return repeat_report(t, a, to, err);
     case ROUND_DO_RETURN:
         return return_report(t, a, to, err);
     case ROUND_DO_CONTINUE:

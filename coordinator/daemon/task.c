@@ -332,10 +332,13 @@ out:
  * -----------------------------------------------------------------------------------------------------------
  */
 
-void task_queue_event(struct task_host *t, const struct round_event *event) {
+enum sotto_status task_queue_event(struct task_host *t, const struct round_event *event,
+                                   struct sotto_error *err) {
     if (t->event_count == DAEMON_EVENTS_QUEUED)
-        return; /* the engine derives what it owes from its state: nothing is lost, it asks again */
+        return SOTTO_FAIL(err, SOTTO_INTERNAL, "task '%s': more than %d events wait", t->row.name,
+                          DAEMON_EVENTS_QUEUED);
     t->events[(t->event_first + t->event_count++) % DAEMON_EVENTS_QUEUED] = *event;
+    return SOTTO_OK;
 }
 
 static enum sotto_status step(struct task_host *t, const struct round_event *event,

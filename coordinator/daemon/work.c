@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #define WORK_REPORT_MAX ((size_t)2 << 30)
-#define WORK_ATTEMPTS   5 /* of a check that failed for a reason of ours */
+#define WORK_ATTEMPTS   5  /* of a check that failed for a reason of ours, at once */
+#define WORK_WAITS_MAX  20 /* ... and then so often with a wait between */
+#define WORK_WAIT_MS    15000
 #define WORK_RUNNING_MAX                                                                           \
     256u /* jobs with the pool: fewer than its queue and the results' hold, so neither side ever   \
             waits */
@@ -38,6 +40,8 @@ struct work {
     bool torn;
     uint8_t attempts;
     uint32_t generation;
+    bool read;                    /* the report could be read, and its bytes have this hash: */
+    struct wire_hash report_hash; /* computed when it is not taken */
     struct report_keys keys;
     struct advance_job *advance;
 };
@@ -124,6 +128,9 @@ static void run_check(struct work *w) {
                 report_add(&g->sums, &w->keys, w->serial, buf_view(&report), &w->torn, &w->error);
         pthread_mutex_unlock(&g->lock);
     }
+    w->read = w->status != SOTTO_OK && report.status == SOTTO_OK && report.len > 0;
+    if (w->read)
+        w->report_hash = wire_hash_of(WIRE_LABEL_REPORT, buf_view(&report));
     buf_deinit(&report);
 }
 
@@ -340,16 +347,81 @@ static bool ours(enum sotto_status status) { /* not the report's fault */
     return status == SOTTO_NOMEM || status == SOTTO_IO;
 }
 
-static enum sotto_status reject(struct work *w, struct sotto_error *err) {
+/* Whether the report that was not taken is the one that was acknowledged: a disk may lose bits. */
+static enum sotto_status intact(const struct work *w, bool *good, struct sotto_error *err) {
+    struct store_upload announced = {0};
+    enum sotto_status status =
+        store_upload_get(w->task->c->store, &w->task->round.terms_hash, w->serial, &announced, err);
+    *good =
+        w->read && (status == SOTTO_NOT_FOUND || wire_hash_equal(&announced.hash, &w->report_hash));
+    return status == SOTTO_NOT_FOUND ? SOTTO_OK : status;
+}
+
+/* The report is out: rejected where it is to blame, returned where we lost it. */
+static enum sotto_status give_up(const struct work *w, bool lost, struct sotto_error *err) {
     struct task_host *t = w->task;
     char text[240];
-    t->c->rejected++;
+    enum sotto_status status;
+    t->c->rejected += !lost;
     snprintf(text, sizeof text, "device %llu: %.180s", (unsigned long long)w->serial,
              w->error.message);
-    enum sotto_status status = task_event_log(t, "report.reject", w->round, text, err);
-    if (status == SOTTO_OK && w->torn && w->generation == t->groups[w->group].generation)
-        status =
-            rebuild(t, w->group, err); /* a higher generation threw the torn sums away already */
+    TRY(task_event_log(t, lost ? "report.lost" : "report.reject", w->round, text, err));
+    struct round_event e = {.kind = ROUND_EV_CHECKED,
+                            .now_ms = clock_mono_ms(),
+                            .serial = w->serial,
+                            .round = w->round,
+                            .lost = lost};
+    TRY(task_event(t, &e, NULL, err));
+out:
+    return status;
+}
+
+/* The report was counted already, and the sums are without it now: they must not be used. */
+static enum sotto_status spoil(const struct work *w, struct sotto_error *err) {
+    char text[240];
+    w->task->groups[w->group].spoiled = true;
+    snprintf(text, sizeof text, "device %llu: its report cannot be added again: %.150s",
+             (unsigned long long)w->serial, w->error.message);
+    return task_event_log(w->task, "round.note", w->round, text, err);
+}
+
+/* A check that did not end well. */
+static enum sotto_status unchecked(struct work *w, struct sotto_error *err) {
+    struct task_host *t = w->task;
+    struct group_host *g = &t->groups[w->group];
+    uint32_t count = 0;
+    bool good = true;
+    enum sotto_status status = SOTTO_OK;
+    if (!w->announce && (w->torn || !ours(w->status) || w->attempts + 1 >= WORK_ATTEMPTS))
+        return spoil(w, err);
+    if (w->torn && w->generation == g->generation) /* else they were thrown away already */
+        TRY(rebuild(t, w->group, err));
+    if (!ours(w->status)) {
+        TRY(intact(w, &good, err));
+        return give_up(w, !good, err);
+    }
+    LOG(LOG_WARN, "report.again", LU("serial", w->serial), LS("reason", w->error.message));
+    if (w->attempts + 1 < WORK_ATTEMPTS)
+        return check_again(t, w->serial, w->group, w->announce, (uint8_t)(w->attempts + 1), err);
+    const struct round_member *m = round_member_find(t->engine, w->serial);
+    size_t i = m ? (size_t)(m - round_members(t->engine, &count)) : SIZE_MAX;
+    if (i >= t->busy_count || ++t->waits[i] > WORK_WAITS_MAX)
+        return give_up(w, true, err);
+    if (!t->check_again_ms)
+        t->check_again_ms = clock_mono_ms() + WORK_WAIT_MS;
+out:
+    return status;
+}
+
+enum sotto_status work_check_waiting(struct task_host *t, struct sotto_error *err) {
+    uint32_t count = 0;
+    const struct round_member *m = round_members(t->engine, &count);
+    enum sotto_status status = SOTTO_OK;
+    t->check_again_ms = 0;
+    for (uint32_t i = 0; i < count && i < t->busy_count && t->round_live; i++)
+        if (m[i].state == ROUND_STORED && t->waits[i] > 0 && !t->busy[i])
+            TRY(work_check(t, m[i].serial, m[i].group, true, err));
+out:
     return status;
 }
 
@@ -383,18 +455,14 @@ static enum sotto_status checked(struct work *w, struct sotto_error *err) {
     if (w->status == SOTTO_OK &&
         w->generation != g->generation) /* added to sums that were thrown away */
         return check_again(t, w->serial, w->group, w->announce, w->attempts, err);
-    if (ours(w->status) && !w->torn && w->attempts + 1 < WORK_ATTEMPTS) {
-        LOG(LOG_WARN, "report.again", LU("serial", w->serial), LS("reason", w->error.message));
-        return check_again(t, w->serial, w->group, w->announce, (uint8_t)(w->attempts + 1), err);
-    }
-    if (w->status != SOTTO_OK)
-        TRY(reject(w, err));
-    if (w->announce) {
+    if (w->status != SOTTO_OK) {
+        TRY(unchecked(w, err));
+    } else if (w->announce) {
         struct round_event e = {.kind = ROUND_EV_CHECKED,
                                 .now_ms = clock_mono_ms(),
                                 .serial = w->serial,
                                 .round = w->round,
-                                .ok = w->status == SOTTO_OK};
+                                .ok = true};
         TRY(task_event(t, &e, NULL, err));
     }
     if (w->round == t->round.round && w->group < t->group_count)
@@ -410,7 +478,8 @@ static void describe(const struct task_host *t, const struct store_version *v, c
     double up_ratio = t->round.bytes_up ? fp32 / (double)t->round.bytes_up : 0;
     num_format_size(up, sizeof up, t->round.bytes_up);
     num_format_size(down, sizeof down, t->round.bytes_down);
-    num_format_duration(took, sizeof took, (uint64_t)(t->round.closed_ms - t->round.opened_ms));
+    int64_t ms = t->round.closed_ms - t->round.opened_ms;
+    num_format_duration(took, sizeof took, ms > 0 ? (uint64_t)ms : 0);
     snprintf(text, cap,
              "version %u: accuracy %.4f, %u devices, up %s (1/%.1f of fp32), down %s, %s%s",
              v->number, v->test_accuracy, t->round.counted, up, up_ratio, down, took,

@@ -173,5 +173,7 @@ void answer_checked(struct round_engine *e, const struct round_event *ev, struct
     if (ev->ok)
         member_set(e, m, ROUND_CHECKED);
     else
-        member_store(e, m, ROUND_REJECTED, "the check refused its report", out);
+        member_store(
+            e, m, ev->lost ? ROUND_DROPPED : ROUND_REJECTED,
+            ev->lost ? "its report cannot be read any more" : "the check refused its report", out);
 }

@@ -32,7 +32,7 @@ enum round_member_state {
     ROUND_CHECKED,  /* in the group's sums */
     ROUND_REJECTED, /* the check refused it */
     ROUND_DECLINED,
-    ROUND_DROPPED, /* lease or deadline passed, or revoked */
+    ROUND_DROPPED, /* lease or deadline passed, revoked, or the report was lost by the host */
 };
 enum round_group_state {
     ROUND_GROUP_RUNNING,
@@ -79,6 +79,7 @@ struct round_event {
                        answered, never counted */
     uint32_t group;
     bool ok;
+    bool lost;        /* CHECKED and not ok: through no fault of the report; its mass goes back */
     bool holds_terms; /* CHECK_IN: the device already works under this round's terms */
 };
 
