@@ -57,13 +57,7 @@ static int run_command(struct cli *cli) {
     memset(&x, 0, sizeof x);
     log_setup(LOG_WARN, LOG_TEXT);
     r.live = !r.json && isatty(STDOUT_FILENO);
-    if (cli_flag(cli, "workers")) {
-        status = num_parse_u64(cli_flag(cli, "workers"), 1, 256, &workers, &err);
-        if (status != SOTTO_OK) {
-            (void)sotto_error_prefix(&err, "--workers");
-            goto out;
-        }
-    }
+    TRY(cli_flag_u64(cli, "workers", 1, 256, &workers, &err));
     config.workers = (unsigned)workers;
     TRY(open_experiment(cli, &x, &err));
     TRY(report_open(&r, &err));

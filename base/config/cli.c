@@ -257,6 +257,15 @@ const char *cli_flag(const struct cli *cli, const char *name) {
     return value;
 }
 
+enum sotto_status cli_flag_u64(const struct cli *cli, const char *name, uint64_t min, uint64_t max,
+                               uint64_t *out, struct sotto_error *err) {
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    const char *value = cli_flag(cli, name);
+    if (value == NULL || num_parse_u64(value, min, max, out, &why) == SOTTO_OK)
+        return SOTTO_OK;
+    return SOTTO_FAIL(err, SOTTO_USAGE, "--%s: %s", name, why.message);
+}
+
 const char *cli_arg(const struct cli *cli, int index) {
     return index >= 0 && index < cli->arg_count ? cli->args[index] : NULL;
 }

@@ -198,8 +198,7 @@ int ctl_models_evaluate(struct cli *cli) {
     uint64_t samples = SAMPLES_DEFAULT;
     enum sotto_status status;
     memset(&e, 0, sizeof e);
-    if (cli_flag(cli, "samples"))
-        TRY(num_parse_u64(cli_flag(cli, "samples"), 0, SAMPLES_MAX, &samples, &err));
+    TRY(cli_flag_u64(cli, "samples", 0, SAMPLES_MAX, &samples, &err));
     TRY(id_setup(&err));
     TRY(fetch(cli, &e, &err));
     TRY(evaluate(&e, &err));

@@ -410,10 +410,8 @@ static enum sotto_status issue_begin(struct cli *cli, struct issue *is, struct s
     buf_init(&is->texts, (size_t)BATCH * (ID_TOKEN_MAX + 2));
     is->count = 1;
     TRY(id_setup(err));
-    if (cli_flag(cli, "count"))
-        TRY(num_parse_u64(cli_flag(cli, "count"), 1, 100000, &is->count, err));
-    if (cli_flag(cli, "days"))
-        TRY(num_parse_u64(cli_flag(cli, "days"), 1, 3650, &days, err));
+    TRY(cli_flag_u64(cli, "count", 1, 100000, &is->count, err));
+    TRY(cli_flag_u64(cli, "days", 1, 3650, &days, err));
     is->expiry_ms = clock_wall_ms() + (int64_t)days * 86400000;
 out:
     return status;
@@ -495,14 +493,13 @@ int ctl_authority_issue(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct issue is;
     struct id_document d;
-    const char *list = cli_flag(cli, "list"), *document = cli_flag(cli, "document"),
-               *first = cli_flag(cli, "first");
+    const char *list = cli_flag(cli, "list"), *document = cli_flag(cli, "document");
     enum sotto_status status;
     memset(&d, 0, sizeof d);
     TRY(issue_begin(cli, &is, &err));
-    if (!list || !document || !first)
+    if (!list || !document || !cli_flag(cli, "first"))
         TRY_FAIL(&err, SOTTO_USAGE, "--document FILE, --first SERIAL and --list FILE are needed");
-    TRY(num_parse_u64(first, 1, INT64_MAX, &is.first, &err));
+    TRY(cli_flag_u64(cli, "first", 1, INT64_MAX, &is.first, &err));
     TRY(authority_open(cli, &is.authority, &err));
     TRY(io_read_file(document, DOCUMENT_MAX, &is.document, &err));
     TRY(id_document_read(buf_view(&is.document), is.authority.public_key, &d, &err));

@@ -26,8 +26,8 @@ static enum sotto_status load_task(struct cli *cli, struct task_config *t, struc
 }
 
 /* Everything that can be known before a daemon is asked: ranges, model, pipeline. */
-static enum sotto_status check_task(struct cli *cli, struct task_config *t,
-                                    struct sotto_error *err) {
+static enum sotto_status check_task(struct cli *cli, const struct config *config,
+                                    struct task_config *t, struct sotto_error *err) {
     struct graph g;
     struct data_schema schema;
     float *params = NULL;
@@ -36,6 +36,8 @@ static enum sotto_status check_task(struct cli *cli, struct task_config *t,
         status = task_check(t, &g.layout, err);
         if (status != SOTTO_OK)
             (void)sotto_error_prefix(err, "%s", cli_arg(cli, 0));
+    } else if (!t->model_yaml && t->model && t->model[0]) {
+        (void)sotto_error_prefix(err, "%s: key 'model.zoo'", config_origin(config, "model.zoo"));
     }
     graph_deinit(&g);
     mem_free(params);
@@ -51,7 +53,7 @@ int ctl_task_create(struct cli *cli) {
     buf_init(&yaml, CONFIG_FILE_MAX);
     buf_init(&out, EVENTS_MAX);
     TRY(load_task(cli, &t, &config, &err));
-    TRY(check_task(cli, &t, &err));
+    TRY(check_task(cli, config, &t, &err));
     config_dump(task_options, &t, &yaml);
     if (yaml.status != SOTTO_OK)
         TRY_FAIL(&err, yaml.status, "%s: too large", cli_arg(cli, 0));
@@ -98,7 +100,7 @@ static int config_run(struct cli *cli, bool dump) {
         config_dump(daemon_options, &d, &out);
     } else {
         TRY(load_task(cli, &t, &config, &err));
-        TRY(check_task(cli, &t, &err));
+        TRY(check_task(cli, config, &t, &err));
         config_dump(task_options, &t, &out);
     }
     if (!dump)
@@ -207,9 +209,7 @@ int ctl_events(struct cli *cli) {
     struct buf out;
     enum sotto_status status = SOTTO_OK;
     buf_init(&out, EVENTS_MAX);
-    if (cli_flag(cli, "limit") &&
-        num_parse_u64(cli_flag(cli, "limit"), 0, 100000, &limit, NULL) != SOTTO_OK)
-        TRY_FAIL(&err, SOTTO_USAGE, "--limit must be a number from 0 to 100000");
+    TRY(cli_flag_u64(cli, "limit", 0, 100000, &limit, &err));
     TRY(ask_events(cli, cli_json(cli), 0, limit, 0, &out, &err));
     fwrite(out.data, 1, out.len, stdout);
     fflush(stdout);
@@ -232,8 +232,8 @@ int ctl_rounds_watch(struct cli *cli) {
     bool ended = false;
     enum sotto_status status = SOTTO_OK;
     buf_init(&out, EVENTS_MAX);
-    if (cli_arg(cli, 1))
-        TRY(num_parse_u64(cli_arg(cli, 1), 0, UINT32_MAX, &first, &err));
+    if (cli_arg(cli, 1) && num_parse_u64(cli_arg(cli, 1), 0, UINT32_MAX, &first, NULL) != SOTTO_OK)
+        TRY_FAIL(&err, SOTTO_USAGE, "AFTER must be the number of a round");
     last = (uint32_t)first;
     if (!cli_json(cli))
         printf("%-6s %9s %8s %11s %8s %11s %8s %9s\n", "round", "accuracy", "devices", "up",

@@ -22,6 +22,15 @@ static int show(struct cli *cli) {
     return 0;
 }
 
+static int count(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    uint64_t n = 7;
+    if (cli_flag_u64(cli, "count", 1, 10, &n, &err) != SOTTO_OK)
+        return cli_fail(cli, &err);
+    (void)snprintf(seen, sizeof seen, "n=%llu", (unsigned long long)n);
+    return 0;
+}
+
 static int fail_busy(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     (void)SOTTO_FAIL(&err, SOTTO_UNREACHABLE, "no \"daemon\" runs");
@@ -45,6 +54,12 @@ static const struct cli_tool tool = {"tool",   "does things", "1",
 static const struct cli_command bare_commands[] = {
     {"", "[FILE]", 0, 1, create_flags, "runs", NULL, show}, CLI_COMMANDS_END};
 static const struct cli_tool bare = {"bare", "is bare", "8", bare_commands, NULL, NULL};
+
+static const struct cli_flag count_flags[] = {{"count", 'n', "N", false, "how many"},
+                                              CLI_FLAGS_END};
+static const struct cli_command count_commands[] = {
+    {"", "", 0, 0, count_flags, "counts", NULL, count}, CLI_COMMANDS_END};
+static const struct cli_tool counter = {"counter", "counts", "8", count_commands, NULL, NULL};
 
 static char out_text[1 << 16], err_text[1 << 16];
 
@@ -147,6 +162,19 @@ static void wrong_lines(void **state) {
     }
 }
 
+static void flags_that_are_numbers(void **state) {
+    (void)state;
+    assert_int_equal(run_tool(&counter, "counter --count 10"), 0);
+    assert_string_equal(seen, "n=10");
+    assert_int_equal(run_tool(&counter, "counter"), 0);
+    assert_string_equal(seen, "n=7");
+    assert_int_equal(run_tool(&counter, "counter -n 0"), 2);
+    assert_string_equal(err_text, "counter: --count: '0' is out of range; allowed: 1 to 10\n");
+    assert_int_equal(run_tool(&counter, "counter -n 1x"), 2);
+    assert_string_equal(err_text,
+                        "counter: --count: '1x' is not a whole number; allowed: 1 to 10\n");
+}
+
 static void failures_have_codes(void **state) {
     (void)state;
     assert_int_equal(run_tool(&tool, "tool status"), 3);
@@ -222,13 +250,10 @@ static void memory_runs_out_politely(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines_that_run),
-        cmocka_unit_test(wrong_lines),
-        cmocka_unit_test(failures_have_codes),
-        cmocka_unit_test(help_and_version),
-        cmocka_unit_test(man_page),
-        cmocka_unit_test(tables_are_aligned),
-        cmocka_unit_test(memory_runs_out_politely),
+        cmocka_unit_test(lines_that_run),         cmocka_unit_test(wrong_lines),
+        cmocka_unit_test(flags_that_are_numbers), cmocka_unit_test(failures_have_codes),
+        cmocka_unit_test(help_and_version),       cmocka_unit_test(man_page),
+        cmocka_unit_test(tables_are_aligned),     cmocka_unit_test(memory_runs_out_politely),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

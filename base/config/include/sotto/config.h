@@ -136,6 +136,10 @@ const char *cli_arg(const struct cli *cli, int index);
 int cli_arg_count(const struct cli *cli);
 /* Value of the last --name, "" for a switch, NULL when not given. */
 const char *cli_flag(const struct cli *cli, const char *name);
+/* Its value as a number of min..max; *out stays as it is when the flag is not given. USAGE, with
+ * the flag's name. */
+enum sotto_status cli_flag_u64(const struct cli *cli, const char *name, uint64_t min, uint64_t max,
+                               uint64_t *out, struct sotto_error *err);
 /* All values of --name in order; the array is the cli's. */
 size_t cli_flag_all(const struct cli *cli, const char *name, const char *const **values);
 bool cli_json(const struct cli *cli);
