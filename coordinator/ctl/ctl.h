@@ -41,6 +41,7 @@ int ctl_rounds_export(struct cli *cli);
 int ctl_models_export(struct cli *cli);
 int ctl_models_evaluate(struct cli *cli);
 int ctl_restore(struct cli *cli);
+int ctl_secagg_parameters(struct cli *cli);
 
 /* Paths of an authority folder. */
 struct ctl_authority {

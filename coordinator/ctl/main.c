@@ -86,6 +86,14 @@ static const struct cli_flag evaluate[] = {
     {"all", 0, NULL, false, "all test examples there are, not only evaluation.count of them"},
     {"data", 0, "DIR", false, "folder of the data sets, instead of the task's"},
     CLI_FLAGS_END};
+static const struct cli_flag secagg[] = {
+    {"clients", 'n', "N", false, "members of the group"},
+    {"adversarial", 0, "G", false, "share of adversarial members, 0 to 1; default 0"},
+    {"dropout", 0, "D", false, "share of members that drop out, 0 to 1; default 0"},
+    {"adversary", 0, "KIND", false, "curious (default) or semi-malicious"},
+    {"dimension", 'd', "D", false, "coordinates of the update; default 1000000"},
+    {"ring", 0, "B", false, "ring bits: 16 (default), 20, 24 or 32"},
+    CLI_FLAGS_END};
 static const struct cli_flag config[] = {
     {"daemon", 0, NULL, false, "FILE is a coordinator's config, not a task's"}, CLI_FLAGS_END};
 
@@ -159,6 +167,10 @@ static const struct cli_command commands[] = {
      ctl_authority_issue},
     {"keys rotate", "", 0, 0, rotate,
      "Makes new signing and CURVE keys for the coordinator's next start.", NULL, ctl_keys_rotate},
+    {"secagg parameters", "", 0, 0, secagg,
+     "Shows what a secure group of that size runs, and its cost; fails where it is infeasible.",
+     "sottoctl secagg parameters --clients 1000 --adversarial 0.05 --dropout 0.1\n",
+     ctl_secagg_parameters},
     CLI_COMMANDS_END,
 };
 
