@@ -40,6 +40,11 @@ enum sotto_status agent_state_dir(const struct agent_args *a, char *out, size_t 
 /* Opens the client with the options; logs to stderr unless quiet. */
 enum sotto_status agent_open(const struct agent_args *a, sotto_client **out,
                              struct sotto_error *err);
+/* The device's conditions as files below root ("/") and the conditions file, if there is one, tell
+ * them. working: one processor is busy with our own training. CONFIG, IO: the file does not read;
+ * the device then counts as offline. */
+enum sotto_status agent_conditions_read(const char *root, const char *file, bool working,
+                                        sotto_client_conditions *out, struct sotto_error *err);
 /* A stop was asked for by SIGTERM, SIGINT or SIGHUP. */
 bool agent_stopped(void);
 void agent_catch_signals(void);

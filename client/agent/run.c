@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TOKEN_BYTES (ID_TOKEN_MAX + 64)
+#define TOKEN_BYTES   (ID_TOKEN_MAX + 64)
+#define CONDITIONS_MS 5000 /* between two looks at the device */
 
 /* A file's content, or standard input's for "-". */
 static enum sotto_status read_input(const char *name, size_t max, struct buf *out,
@@ -95,8 +96,28 @@ static void print_result(const struct agent_args *a, const sotto_client *c, uint
                num_format_size(down, sizeof down, s.bytes_down));
 }
 
+/* Tells the client what the device is like now; what cannot be read is said once. */
+static void look_around(sotto_client *c, uint64_t *due_ms) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    sotto_client_conditions now;
+    char file[IO_PATH_MAX];
+    if (clock_mono_ms() < *due_ms ||
+        io_join(file, sizeof file, devstore_dir(c->store), "conditions", NULL) != SOTTO_OK)
+        return;
+    *due_ms = clock_mono_ms() + CONDITIONS_MS;
+    const bool working = c->work.kind == CLIENT_WORK_TRAINING;
+    if (agent_conditions_read("/", file, working, &now, &err) != SOTTO_OK && c->conditions.online)
+        LOG(LOG_ERROR, "client.conditions", LS("reason", err.message));
+    sotto_client_conditions_set(c, &now);
+}
+
 /* Whether --once has what it wanted; failures that will not end give an exit code. */
 static bool once_is_over(const sotto_client *c, uint32_t rounds_before, int *code) {
+    if (!sotto_client_enrolled(c) && c->enroll.failures >= 4) {
+        fprintf(stderr, "sotto-client: not enrolled yet: %s\n", c->note);
+        *code = 3;
+        return true;
+    }
     if (c->session == NULL)
         return false;
     if (c->rounds_done > rounds_before || session_answers(c->session) > 0)
@@ -108,7 +129,8 @@ static bool once_is_over(const sotto_client *c, uint32_t rounds_before, int *cod
         return true;
     }
     const char *reason = session_reason(c->session);
-    if (session_phase(c->session) == SESSION_IDLE && strncmp(reason, "policy.", 7) == 0) {
+    if (session_phase(c->session) == SESSION_IDLE &&
+        (strncmp(reason, "policy.", 7) == 0 || strcmp(reason, "offline") == 0)) {
         fprintf(stderr, "sotto-client: nothing done: %s\n", reason);
         return true;
     }
@@ -124,7 +146,9 @@ int agent_run(struct agent_args *a) {
     if (!c->have_identity)
         TRY_FAIL(&err, SOTTO_STATE, "this device is not enrolled: sotto-client enroll TOKEN");
     const uint32_t before = c->rounds_done;
+    uint64_t look_ms = 0;
     while (!agent_stopped()) {
+        look_around(c, &look_ms);
         status = (enum sotto_status)sotto_client_poll(c, 1000);
         if (status == SOTTO_CORRUPT || status == SOTTO_VERSION ||
             (status != SOTTO_OK && (!sotto_client_enrolled(c) || a->once)))

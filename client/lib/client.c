@@ -331,11 +331,22 @@ static enum sotto_status poll_session(sotto_client *c, bool *busy) {
     return status;
 }
 
+/* Examples age also on a device that nobody asks for work. */
+static void expire_examples(sotto_client *c) {
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    if (clock_mono_ms() < c->expire_due_ms)
+        return;
+    c->expire_due_ms = clock_mono_ms() + CLIENT_EXPIRE_MS;
+    if (devstore_examples_expire(c->store, clock_wall_ms(), &why) != SOTTO_OK)
+        client_log(c, "%s", why.message); /* another time, then */
+}
+
 int sotto_client_poll(sotto_client *c, int timeout_ms) {
     const uint64_t wait_ms = timeout_ms > 0 ? (uint64_t)timeout_ms : 0;
     bool busy = false;
     enum sotto_status status = SOTTO_OK;
     c->error = (struct sotto_error)SOTTO_ERROR_INIT;
+    expire_examples(c);
     if (!c->have_identity) {
         client_sleep(wait_ms);
         return SOTTO_OK;

@@ -14,6 +14,7 @@
 #define CLIENT_STORE_RETRY_MS  5000u
 #define CLIENT_STORE_RETRY_MAX 300000u
 #define CLIENT_ENROLL_WAIT_MS  10000u
+#define CLIENT_EXPIRE_MS       (15u * 60 * 1000)
 #define CLIENT_RETENTION_MS    (60ll * 24 * 3600 * 1000) /* of what nobody has asked for */
 
 /* What the policy file says beside the session's policy. */
@@ -75,6 +76,7 @@ struct sotto_client {
 
     struct session *session;
     uint64_t session_due_ms; /* after a failure of the store */
+    uint64_t expire_due_ms;  /* next look for examples that are too old */
     uint32_t store_failures;
     struct transport_client *link;
     bool link_up; /* CONNECTED was told */

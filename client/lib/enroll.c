@@ -174,6 +174,7 @@ static enum sotto_status take_reply(struct sotto_client *c, const sotto_EnrollRe
         devstore_rollback(c->store);
         goto out;
     }
+    (void)devstore_scrub(c->store, NULL); /* else when the store is closed */
     client_enroll_close(c);
     client_log(c, "enrolled with serial %llu", (unsigned long long)c->identity.serial);
     TRY(client_identity_load(c, err));

@@ -56,6 +56,8 @@ enum sotto_status devstore_identity_put(struct devstore *s, const struct devstor
 enum sotto_status devstore_token_get(struct devstore *s, struct buf *out, struct sotto_error *err);
 /* Enrolled: the token is wiped. */
 enum sotto_status devstore_enrolled(struct devstore *s, struct sotto_error *err);
+/* After a commit that wiped something: its old bytes leave the database's log too. */
+enum sotto_status devstore_scrub(struct devstore *s, struct sotto_error *err);
 enum sotto_status devstore_document_get(struct devstore *s, struct buf *out,
                                         struct sotto_error *err);
 enum sotto_status devstore_document_put(struct devstore *s, uint64_t version, struct view document,

@@ -99,6 +99,10 @@ enum sotto_status devstore_history_each(struct devstore *s, uint32_t limit,
     return status == SOTTO_NOT_FOUND ? SOTTO_OK : status;
 }
 
+enum sotto_status devstore_scrub(struct devstore *s, struct sotto_error *err) {
+    return db_exec(s, err, "PRAGMA wal_checkpoint(TRUNCATE)", "");
+}
+
 enum sotto_status devstore_forget(struct devstore *s, struct sotto_error *err) {
     /* Identity, document, last rounds and counters stay: who wipes its data must not be able to
      * replay a round. */
@@ -115,8 +119,8 @@ enum sotto_status devstore_forget(struct devstore *s, struct sotto_error *err) {
         TRY(db_exec(s, err, wipe[i], ""));
     TRY(devstore_commit(s, err));
     TRY(store_files_sweep(s, err));
-    TRY(db_exec(s, err, "PRAGMA wal_checkpoint(TRUNCATE)", ""));
-    TRY(db_exec(s, err, "VACUUM", ""));
+    TRY(db_exec(s, err, "VACUUM", "")); /* before the log is emptied: it passes through that */
+    TRY(devstore_scrub(s, err));
 out:
     if (status != SOTTO_OK)
         devstore_rollback(s);

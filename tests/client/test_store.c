@@ -129,7 +129,7 @@ static void test_identity(void **state) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct devstore *s = open_store("identity");
     struct devstore_identity i, back;
-    struct buf text;
+    struct buf text, raw;
     struct stat st;
     buf_init(&text, 4096);
     ASSERT_STATUS(devstore_identity_get(s, &back, &err), SOTTO_NOT_FOUND);
@@ -142,6 +142,12 @@ static void test_identity(void **state) {
     assert_int_equal(text.len, 10);
     ASSERT_OK(devstore_enrolled(s, &err));
     ASSERT_STATUS(devstore_token_get(s, &text, &err), SOTTO_NOT_FOUND);
+    ASSERT_OK(devstore_scrub(s, &err)); /* not a trace of the token, while the store is open */
+    assert_int_equal(io_file_size(test_path("identity/device.db-wal")), 0);
+    buf_init(&raw, (size_t)1 << 20);
+    ASSERT_OK(io_read_file(test_path("identity/device.db"), (size_t)1 << 20, &raw, &err));
+    assert_null(memmem(raw.data, raw.len, "sotto1:abc", 10));
+    buf_deinit(&raw);
     devstore_close(s);
     assert_int_equal(stat(test_path("identity"), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
