@@ -22,6 +22,7 @@ BIN = os.environ.get("SOTTO_BIN", "build/release/bin")
 SLOW = float(os.environ.get("SOTTO_PATIENCE", "1"))  # sanitizers: multiplies every deadline
 POLL_S = 0.05
 PR_SET_PDEATHSIG = 1
+COMPLAINTS = ("Sanitizer: ", "runtime error: ")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -308,17 +309,23 @@ class World:
         return devices
 
     def close(self, failed):
+        """Ends all and removes the folder. Failure when a sanitizer complained in a log."""
         atexit.unregister(self.close)
         for child in self.children:
             with contextlib.suppress(Exception):
                 child.kill()
-        if failed:
-            for name in sorted(os.listdir(self.dir)):
-                if name.endswith(".log"):
-                    print(f"---- {name} (end)")
-                    with open(self.path(name), encoding="utf-8", errors="replace") as f:
-                        print(f.read()[-3000:])
+        complaints = []
+        for name in sorted(n for n in os.listdir(self.dir) if n.endswith(".log")):
+            with open(self.path(name), encoding="utf-8", errors="replace") as f:
+                text = f.read()
+            at = min((text.find(c) for c in COMPLAINTS if c in text), default=-1)
+            if at >= 0:
+                complaints.append(f"{name}:\n{text[at:at + 4000]}")
+            if failed:
+                print(f"---- {name} (end)\n{text[-3000:]}")
         shutil.rmtree(self.dir, ignore_errors=True)
+        if complaints:
+            raise Failure("\n".join(complaints))
 
 
 class Case(unittest.TestCase):
