@@ -43,6 +43,17 @@ static void say_start(const struct report *r) {
         s->scheme, (unsigned long long)s->task.cohort, (unsigned long long)s->task.seed);
 }
 
+static enum sotto_status run_flags_read(const struct cli *cli, struct sim_config *config,
+                                        struct sotto_error *err) {
+    uint64_t workers = 0;
+    config->profile = cli_flag(cli, "profile") != NULL;
+    if (config->profile && cli_flag(cli, "wire"))
+        return SOTTO_FAIL(err, SOTTO_USAGE, "--profile: not with --wire, leave one of them out");
+    const enum sotto_status status = cli_flag_u64(cli, "workers", 1, 256, &workers, err);
+    config->workers = (unsigned)workers;
+    return status;
+}
+
 static int run_command(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct experiment x;
@@ -51,14 +62,14 @@ static int run_command(struct cli *cli) {
     struct sim_config config = {.on_round = on_round, .ctx = &r};
     struct sim_totals wired;
     struct buf package;
-    uint64_t workers = 0;
+    struct sim_profile profile;
     enum sotto_status status;
+    memset(&profile, 0, sizeof profile);
     buf_init(&package, PACKAGE_BYTES_MAX);
     memset(&x, 0, sizeof x);
     log_setup(LOG_WARN, LOG_TEXT);
     r.live = !r.json && isatty(STDOUT_FILENO);
-    TRY(cli_flag_u64(cli, "workers", 1, 256, &workers, &err));
-    config.workers = (unsigned)workers;
+    TRY(run_flags_read(cli, &config, &err));
     TRY(open_experiment(cli, &x, &err));
     TRY(report_open(&r, &err));
     if (!r.json)
@@ -69,10 +80,15 @@ static int run_command(struct cli *cli) {
     } else {
         TRY(sim_open(&x, &config, &s, &err));
         TRY(sim_run(s, &err));
+        if (config.profile) {
+            TRY(sim_profile(s, &profile, &err));
+            r.profile = &profile;
+        }
         TRY(report_end(&r, sim_totals(s), sim_package(s), &err));
     }
 out:
     buf_deinit(&package);
+    profile_deinit(&profile);
     sim_close(s);
     report_close(&r);
     experiment_deinit(&x);
@@ -159,6 +175,8 @@ static const struct cli_flag run_flags[] = {
     {"seed", 's', "N", false, "the same as --set task.seed=N"},
     {"workers", 'w', "N", false,
      "threads that train; the result does not depend on it (default: one a processor)"},
+    {"profile", 0, NULL, false,
+     "show in the end where the workers' time went, by phase and by instruction"},
     {"wire", 0, NULL, false,
      "over the real transport: a coordinator and at most 32 clients in this process"},
     CLI_FLAGS_END,

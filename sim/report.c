@@ -236,6 +236,10 @@ static void put_end(const struct report *r, const struct sim_totals *t, struct j
     json_put_str(j, "kernels", t->kernel_set);
     json_put_str(j, "package", num_format_hex(hex, t->package_hash.b, WIRE_HASH));
     json_put_str(j, "digest", num_format_hex(hex, t->digest.b, WIRE_HASH));
+    if (r->profile) {
+        json_key(j, "profile");
+        profile_json(r->profile, j);
+    }
     json_object_end(j);
 }
 
@@ -254,6 +258,8 @@ static void say_end(const struct report *r, const struct sim_totals *t) {
                 100 * t->best_accuracy, t->target_reached ? ", target reached" : "");
     fprintf(r->out, "\ndigest %s (%s)\n", num_format_hex(hex, t->digest.b, WIRE_HASH),
             t->kernel_set);
+    if (r->profile)
+        profile_print(r->profile, r->out);
     fflush(r->out);
 }
 

@@ -8,10 +8,11 @@
 
 struct report {
     const struct experiment *x;
-    FILE *out;       /* progress: stdout */
-    bool json;       /* one object a line instead of text */
-    bool live;       /* a terminal: the current line is written over */
-    const char *dir; /* NULL: no files */
+    FILE *out;                         /* progress: stdout */
+    bool json;                         /* one object a line instead of text */
+    bool live;                         /* a terminal: the current line is written over */
+    const char *dir;                   /* NULL: no files */
+    const struct sim_profile *profile; /* shown in the end; NULL: none */
     /* private */
     FILE *csv, *jsonl;
     struct buf line;

@@ -378,6 +378,7 @@ static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
     t->wall_seconds += r->wall_seconds;
     t->train_seconds += r->train_seconds;
     t->eval_seconds += r->eval_seconds;
+    t->server_seconds += r->server_seconds;
     t->virtual_seconds = (double)s->time.now_ms / 1000.0;
     if (!isnan(r->test_accuracy)) {
         t->accuracy = r->test_accuracy;

@@ -72,7 +72,7 @@ enum sotto_status sim_open(const struct experiment *x, const struct sim_config *
              kern_backend_kernel_set(s->backend));
     TRY(make_identities(s, err));
     TRY(make_fleet(s, config->temp_dir, err));
-    TRY(workers_open(s, config->workers, err));
+    TRY(workers_open(s, config->workers, config->profile, err));
     TRY(sim_first_version(s, err));
     TRY(make_engine(s, err));
     *out = s;
@@ -193,6 +193,25 @@ enum sotto_status sim_run(struct sim *s, struct sotto_error *err) {
 
 const struct sim_totals *sim_totals(const struct sim *s) {
     return &s->totals;
+}
+
+enum sotto_status sim_profile(struct sim *s, struct sim_profile *out, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    pool_wait(s->pool); /* stragglers */
+    memset(out, 0, sizeof *out);
+    out->workers = s->workers;
+    out->wall_seconds = s->totals.wall_seconds;
+    out->server_seconds = s->totals.server_seconds;
+    for (unsigned i = 0; i < s->workers && status == SOTTO_OK; i++) {
+        struct sim_worker *w = &s->worker[i];
+        if (w->profile && w->trainer)
+            status = profile_take(w->profile, w->trainer);
+        if (w->profile && status == SOTTO_OK)
+            status = profile_add(out, w->profile);
+        if (w->profile)
+            profile_deinit(w->profile);
+    }
+    return status == SOTTO_OK ? status : SOTTO_FAIL(err, status, "no memory for a profile");
 }
 
 struct view sim_package(const struct sim *s) {

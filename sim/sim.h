@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "experiment.h"
+#include "profile.h"
 #include "sotto/client/session.h"
 #include "vtime.h"
 
@@ -36,7 +37,7 @@ struct sim_totals {
     uint32_t rounds; /* training rounds, failed ones included */
     uint64_t bytes_up, bytes_down, train_samples;
     double accuracy, best_accuracy, loss; /* of the last test; NAN: none */
-    double wall_seconds, train_seconds, eval_seconds, virtual_seconds;
+    double wall_seconds, train_seconds, eval_seconds, server_seconds, virtual_seconds;
     bool target_reached;
     struct wire_hash digest, package_hash;
     char kernel_set[64];
@@ -157,6 +158,7 @@ struct sim_worker {
     uint32_t trainer_rows; /* of a full batch; 0: the rule says */
     struct evaluator *evaluator;
     float *scratch;
+    struct sim_profile *profile; /* NULL: off */
 };
 
 struct sim {
@@ -218,6 +220,7 @@ struct sim {
 
 struct sim_config {
     unsigned workers;       /* 0: one a processor */
+    bool profile;           /* see sim_profile */
     const char *temp_dir;   /* for residuals; NULL: $TMPDIR or /tmp */
     const char *backend;    /* NULL: "cpu" */
     sim_on_round *on_round; /* may be NULL */
@@ -230,6 +233,10 @@ enum sotto_status sim_open(const struct experiment *x, const struct sim_config *
 enum sotto_status sim_run(struct sim *s, struct sotto_error *err);
 void sim_close(struct sim *s);
 const struct sim_totals *sim_totals(const struct sim *s);
+/* What the run took, when its configuration asked for that; the caller deinits, also after an
+ * error.
+ */
+enum sotto_status sim_profile(struct sim *s, struct sim_profile *out, struct sotto_error *err);
 /* The last published version's package, for a file. */
 struct view sim_package(const struct sim *s);
 
@@ -305,7 +312,8 @@ uint64_t job_order(const struct sim_job *j); /* longest first among those of one
 enum sotto_status job_submit(struct sim_job *j, struct sotto_error *err);
 enum sotto_status job_wait(struct sim_job *j,
                            struct sotto_error *err); /* its own status stays in the job */
-enum sotto_status workers_open(struct sim *s, unsigned workers, struct sotto_error *err);
+enum sotto_status workers_open(struct sim *s, unsigned workers, bool profile,
+                               struct sotto_error *err);
 void workers_close(struct sim *s);
 uint64_t
 sealed_bytes(const struct codec_update *u); /* of the report that this update would become */

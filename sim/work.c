@@ -145,6 +145,16 @@ enum sotto_status job_wait(struct sim_job *j, struct sotto_error *err) {
 
 /* ---- In a worker */
 
+/* Profiling: nothing but a test of a pointer while it is off. */
+static uint64_t phase_begin(const struct sim_worker *w) {
+    return w->profile ? clock_mono_ns() : 0;
+}
+
+static void phase_end(struct sim_worker *w, enum sim_phase phase, uint64_t begin_ns) {
+    if (w->profile)
+        w->profile->phase[phase] += (double)(clock_mono_ns() - begin_ns) * 1e-9;
+}
+
 static enum sotto_status keep_mass(struct sim_job *j, const float *decoded, uint32_t n) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -175,10 +185,18 @@ static enum sotto_status trainer_for(struct sim_worker *w, struct sim_job *j) {
     const uint32_t rows = rule.batch == 0 ? j->examples : 0;
     if (w->trainer && w->trainer_rows == rows)
         return SOTTO_OK;
+    enum sotto_status status = SOTTO_OK;
+    if (w->trainer && w->profile)
+        status = profile_take(w->profile, w->trainer);
+    if (status != SOTTO_OK)
+        return SOTTO_FAIL(&j->error, status, "no memory for a profile");
     trainer_free(w->trainer);
     w->trainer = NULL;
     w->trainer_rows = rows;
-    return trainer_new(&s->x->graph, &rule, rows, s->backend, &w->trainer, &j->error);
+    status = trainer_new(&s->x->graph, &rule, rows, s->backend, &w->trainer, &j->error);
+    if (status == SOTTO_OK && w->profile)
+        kern_exec_profile(trainer_exec(w->trainer), true);
+    return status;
 }
 
 static enum sotto_status train(struct sim_job *j, struct sim_worker *w) {
@@ -192,6 +210,8 @@ static enum sotto_status train(struct sim_job *j, struct sim_worker *w) {
     TRY(trainer_begin(w->trainer, j->plan->base->params, &examples, &stream, &j->error));
     TRY(trainer_advance(w->trainer, 0, NULL, &j->error));
     trainer_finish(w->trainer, w->scratch, &j->metrics);
+    if (w->profile)
+        w->profile->steps += trainer_steps_done(w->trainer);
     if (t->pipeline.error_feedback) {
         j->residual = mem_array(n, sizeof *j->residual);
         if (!j->residual)
@@ -228,12 +248,15 @@ static enum sotto_status run_train(struct sim_job *j, struct sim_worker *w) {
     enum sotto_status status;
     const bool evaluation = j->plan->evaluation;
     const struct examples examples = experiment_client(s->x, j->device);
+    uint64_t begin_ns = phase_begin(w);
     if (evaluation) {
         TRY(evaluator_for(s, w, &j->error));
         TRY(evaluator_run(w->evaluator, j->plan->base->params, &examples, &j->metrics, &j->error));
     } else {
         TRY(train(j, w));
     }
+    phase_end(w, evaluation ? SIM_PHASE_EVALUATE : SIM_PHASE_TRAIN, begin_ns);
+    begin_ns = phase_begin(w);
     TRY(terms_encode_update(&j->plan->terms, &s->x->graph.layout, (uint64_t)j->device + 1,
                             evaluation ? NULL : j->plan->base->params,
                             evaluation ? NULL : w->scratch, j->residual, &j->metrics, j->examples,
@@ -245,6 +268,7 @@ static enum sotto_status run_train(struct sim_job *j, struct sim_worker *w) {
         TRY(seal(j));
         j->report_bytes = j->report.len;
     }
+    phase_end(w, SIM_PHASE_ENCODE, begin_ns);
 out:
     return status;
 }
@@ -287,13 +311,17 @@ static enum sotto_status run_delta(struct sim_job *j) {
 static void run(void *ctx, unsigned worker) {
     struct sim_job *j = ctx;
     struct sim *s = j->sim;
+    struct sim_worker *w = &s->worker[worker];
     enum sotto_status status = SOTTO_OK;
+    const uint64_t begin_ns = phase_begin(w);
     if (j->kind == SIM_TRAIN)
-        status = run_train(j, &s->worker[worker]);
+        status = run_train(j, w);
     else if (j->kind == SIM_ADD)
         status = run_add(j, worker);
     else
         status = run_delta(j);
+    if (j->kind != SIM_TRAIN) /* that has several */
+        phase_end(w, j->kind == SIM_ADD ? SIM_PHASE_ADD : SIM_PHASE_DELTA, begin_ns);
     pthread_mutex_lock(&s->lock);
     j->status = status;
     j->state = SIM_JOB_DONE;
@@ -338,9 +366,11 @@ static void run_piece(void *ctx, unsigned worker) {
     e.x = dataset_example(&s->x->data.test, p->first);
     e.labels = s->x->data.test.labels + p->first;
     e.count = p->count;
+    const uint64_t begin_ns = phase_begin(w);
     p->status = evaluator_for(s, w, &p->error);
     if (p->status == SOTTO_OK)
         p->status = evaluator_run(w->evaluator, p->params, &e, &p->metrics, &p->error);
+    phase_end(w, SIM_PHASE_EVALUATE, begin_ns);
 }
 
 enum sotto_status work_evaluate(struct sim *s, const float *params, uint32_t limit, double *loss,
@@ -383,7 +413,8 @@ out:
 
 /* ---- The workers */
 
-enum sotto_status workers_open(struct sim *s, unsigned workers, struct sotto_error *err) {
+enum sotto_status workers_open(struct sim *s, unsigned workers, bool profile,
+                               struct sotto_error *err) {
     s->workers = workers ? workers : pool_cpu_count();
     vtime_init(&s->ready, 0);
     s->worker = mem_array(s->workers, sizeof *s->worker);
@@ -391,7 +422,9 @@ enum sotto_status workers_open(struct sim *s, unsigned workers, struct sotto_err
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u workers", s->workers);
     for (unsigned i = 0; i < s->workers; i++) {
         s->worker[i].scratch = mem_array(s->x->graph.layout.total, sizeof(float));
-        if (!s->worker[i].scratch)
+        if (profile)
+            s->worker[i].profile = mem_zalloc(sizeof *s->worker[i].profile);
+        if (!s->worker[i].scratch || (profile && !s->worker[i].profile))
             return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u workers", s->workers);
     }
     s->pool = pool_new(s->workers, POOL_QUEUE);
@@ -415,6 +448,9 @@ void workers_close(struct sim *s) {
         trainer_free(s->worker[i].trainer);
         evaluator_free(s->worker[i].evaluator);
         mem_free(s->worker[i].scratch);
+        if (s->worker[i].profile)
+            profile_deinit(s->worker[i].profile);
+        mem_free(s->worker[i].profile);
     }
     mem_free(s->worker);
     vtime_deinit(&s->ready);

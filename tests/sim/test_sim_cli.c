@@ -106,6 +106,47 @@ static void test_files(void **state) {
     buf_deinit(&text);
 }
 
+/* Phases add up to the workers' time, and profiling changes no bit. */
+static void test_profile(void **state) {
+    (void)state;
+    static char out[1 << 16];
+    static const char *const keys[] = {"kernels", "train_rest", "encode", "add",
+                                       "delta",   "evaluate",   "idle"};
+    char args[1600], digest[80], want[32];
+    double sum = 0.0, wall = 0.0;
+    snprintf(args, sizeof args, "run %s --json --workers 2", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 0);
+    assert_null(strstr(out, "\"profile\""));
+    assert_non_null(strstr(out, "\"digest\":"));
+    snprintf(digest, sizeof digest, "%.75s", strstr(out, "\"digest\":"));
+    snprintf(args, sizeof args, "run %s --json --workers 2 --profile", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 0);
+    assert_non_null(strstr(out, digest));
+    const char *profile = strstr(out, "\"profile\":{\"workers\":2,");
+    assert_non_null(profile);
+    assert_int_equal(sscanf(profile, "\"profile\":{\"workers\":2,\"wall_seconds\":%lf", &wall), 1);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        double seconds = -1.0;
+        snprintf(want, sizeof want, "\"%s\":", keys[i]);
+        const char *at = strstr(profile, want);
+        assert_non_null(at);
+        assert_int_equal(sscanf(at + strlen(want), "%lf", &seconds), 1);
+        assert_true(seconds >= 0.0);
+        sum += seconds;
+    }
+    print_message("phases %.6f s of 2 workers, %.6f s wall clock\n", sum, wall);
+    assert_true(sum > 1.99 * wall); /* more where a worker's last clock read comes after the end */
+    assert_non_null(strstr(profile, "{\"instruction\":\"gemm 10x10x784\",\"seconds\":"));
+
+    snprintf(args, sizeof args, "run %s --profile --set local.batch=0", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 0);
+    assert_non_null(strstr(out, "training kernels"));
+    assert_non_null(strstr(out, "of peak"));
+    snprintf(args, sizeof args, "run %s --profile --wire", write_yaml());
+    assert_int_not_equal(run(args, out, sizeof out), 0);
+    assert_non_null(strstr(out, "--profile: not with --wire"));
+}
+
 static void test_errors(void **state) {
     (void)state;
     static char out[1 << 16];
@@ -133,6 +174,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_profile),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
