@@ -300,55 +300,15 @@ int ctl_rounds_export(struct cli *cli) {
     return export_answer(cli, args, ARRAY_LEN(args), "rounds");
 }
 
-struct copying {
-    const char *from, *to;
-    struct sotto_error *err;
-};
-
-static enum sotto_status copy_one(void *ctx, const char *name) {
-    struct copying *k = ctx;
-    enum sotto_status status;
-    char from[IO_PATH_MAX], to[IO_PATH_MAX];
-    struct buf b;
-    buf_init(&b, (size_t)4 << 30);
-    TRY(io_join(from, sizeof from, k->from, name, k->err));
-    TRY(io_join(to, sizeof to, k->to, name, k->err));
-    TRY(io_read_file(from, (size_t)4 << 30, &b, k->err));
-    TRY(io_write_file(to, b.data, b.len, 0600, true, k->err));
-out:
-    buf_deinit(&b);
-    return status;
-}
-
-static enum sotto_status copy_folder(const char *from_dir, const char *name, const char *to_dir,
-                                     struct sotto_error *err) {
-    enum sotto_status status;
-    char from[IO_PATH_MAX], to[IO_PATH_MAX];
-    TRY(io_join(from, sizeof from, from_dir, name, err));
-    TRY(io_join(to, sizeof to, to_dir, name, err));
-    if (!io_exists(from))
-        return SOTTO_OK;
-    TRY(io_mkdir_p(to, 0700, err));
-    struct copying k = {from, to, err};
-    TRY(io_list(from, copy_one, &k, err));
-    TRY(io_fsync_dir(to, err));
-out:
-    return status;
-}
-
 /* Open rounds of the backup are closed, and round numbers, serials and document versions go on 2^20
  * later: devices may have seen some that it does not know. */
 static enum sotto_status restore_into(const char *backup, const char *dir,
                                       struct sotto_error *err) {
-    static const char *const folders[] = {"keys", "blobs/packages", "blobs/masters", "blobs/states",
-                                          "authority"};
     enum sotto_status status;
     struct store *store = NULL;
     TRY(io_mkdir_p(dir, 0700, err));
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++)
-        TRY(copy_folder(backup, folders[i], dir, err));
-    struct copying database = {backup, dir, err};
-    TRY(copy_one(&database, "coordinator.db"));
+    TRY(store_copy_files(backup, dir, err));
+    TRY(store_copy_file(backup, "coordinator.db", dir, err));
     TRY(store_open(dir, &store, err));
     TRY(store_begin(store, err));
     TRY(store_after_restore(store, clock_wall_ms(), err));

@@ -428,50 +428,10 @@ out:
     return status;
 }
 
-static enum sotto_status copy_file(const char *from_dir, const char *name, const char *to_dir,
-                                   struct sotto_error *err) {
-    enum sotto_status status;
-    char from[IO_PATH_MAX], to[IO_PATH_MAX];
-    struct buf b;
-    buf_init(&b, (size_t)4 << 30);
-    TRY(io_join(from, sizeof from, from_dir, name, err));
-    TRY(io_join(to, sizeof to, to_dir, name, err));
-    TRY(io_read_file(from, (size_t)4 << 30, &b, err));
-    TRY(io_write_file(to, b.data, b.len, 0600, true, err));
-out:
-    buf_deinit(&b);
-    return status;
-}
-
-struct copying {
-    const char *from, *to;
-    struct sotto_error *err;
-};
-static enum sotto_status copy_one(void *ctx, const char *name) {
-    struct copying *k = ctx;
-    return copy_file(k->from, name, k->to, k->err);
-}
-
-static enum sotto_status copy_folder(const char *from_dir, const char *name, const char *to_dir,
-                                     struct sotto_error *err) {
-    enum sotto_status status;
-    char from[IO_PATH_MAX], to[IO_PATH_MAX];
-    TRY(io_join(from, sizeof from, from_dir, name, err));
-    TRY(io_join(to, sizeof to, to_dir, name, err));
-    TRY(io_mkdir_p(to, 0700, err));
-    struct copying k = {from, to, err};
-    TRY(io_list(from, copy_one, &k, err));
-    TRY(io_fsync_dir(to, err));
-out:
-    return status;
-}
-
 /* Database, keys, models, and the authority's folder where it lies in the state: all that a restore
  * needs. Reports of the open round are not in it. Under its name only when it is whole. */
 enum sotto_status control_backup(struct coordinator *c, const struct control_request *r,
                                  struct buf *out, struct sotto_error *err) {
-    static const char *const folders[] = {"keys", "blobs/packages", "blobs/masters", "blobs/states",
-                                          "authority"};
     enum sotto_status status;
     char part[IO_PATH_MAX], path[IO_PATH_MAX];
     const char *dir = control_arg(r, 1);
@@ -485,11 +445,7 @@ enum sotto_status control_backup(struct coordinator *c, const struct control_req
     TRY(io_mkdir_p(part, 0700, err));
     TRY(io_join(path, sizeof path, part, "coordinator.db", err));
     TRY(store_backup(c->store, path, err));
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-        TRY(io_join(path, sizeof path, c->state_dir, folders[i], err));
-        if (io_exists(path))
-            TRY(copy_folder(c->state_dir, folders[i], part, err));
-    }
+    TRY(store_copy_files(c->state_dir, part, err));
     TRY(io_fsync_dir(part, err));
     if (rename(part, dir) != 0)
         TRY_FAIL(err, SOTTO_IO, "%s: cannot be put in place: %s", dir, strerror(errno));

@@ -36,6 +36,10 @@ void outbox_free(struct outbox *o);
 enum sotto_status outbox_send(struct outbox *o, const struct reply_to *to,
                               const sotto_Envelope *message, struct view payload,
                               struct sotto_error *err);
+/* An Error message. */
+enum sotto_status outbox_send_error(struct outbox *o, const struct reply_to *to,
+                                    enum sotto_status what, uint64_t retry_ms, const char *text,
+                                    struct sotto_error *err);
 enum sotto_status outbox_remove(struct outbox *o, const char *path, bool shred,
                                 struct sotto_error *err);
 enum sotto_status outbox_remove_tree(struct outbox *o, const char *path, struct sotto_error *err);

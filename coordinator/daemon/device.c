@@ -10,18 +10,6 @@
 #define SEEN_EVERY_MS      30000 /* a device's last-seen time is written at most so often */
 #define PACKAGE_CHUNKS_MAX CHUNK_CREDIT_MAX
 
-static enum sotto_status answer_error(struct coordinator *c, const struct reply_to *to,
-                                      enum sotto_status what, uint64_t retry_ms, const char *text,
-                                      struct sotto_error *err) {
-    sotto_Envelope e = sotto_Envelope_init_zero;
-    e.version = WIRE_VERSION;
-    e.which_body = sotto_Envelope_error_tag;
-    e.body.error.status = (uint32_t)what;
-    e.body.error.retry_ms = retry_ms;
-    WIRE_SET_TEXT(e.body.error.text, text);
-    return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
-}
-
 /* ---- Enrolment
  * ------------------------------------------------------------------------------------------------------
  */
@@ -357,8 +345,8 @@ enum sotto_status package_request(struct coordinator *c, const struct reply_to *
     if (status != SOTTO_OK)
         return status;
     if (!used)
-        return answer_error(c, to, SOTTO_NOT_FOUND, 1000,
-                            "this package is not served any more; check in again", err);
+        return outbox_send_error(c->outbox, to, SOTTO_NOT_FOUND, 1000,
+                                 "this package is not served any more; check in again", err);
     e.version = WIRE_VERSION;
     e.which_body = sotto_Envelope_package_chunk_tag;
     sotto_PackageChunk *m = &e.body.package_chunk;
@@ -375,8 +363,8 @@ enum sotto_status package_request(struct coordinator *c, const struct reply_to *
     if (sent == SOTTO_IO) {
         char hex[2 * WIRE_HASH + 1];
         LOG(LOG_ERROR, "package.unreadable", LS("hash", num_format_hex(hex, hash.b, WIRE_HASH)));
-        status = answer_error(c, to, SOTTO_BUSY, 10000, "the package cannot be read now; try later",
-                              err);
+        status = outbox_send_error(c->outbox, to, SOTTO_BUSY, 10000,
+                                   "the package cannot be read now; try later", err);
     }
     if (fd >= 0)
         close(fd);
@@ -450,10 +438,11 @@ static enum sotto_status dispatch(struct coordinator *c, struct reply_to *to,
     if (e->which_body == sotto_Envelope_enroll_tag)
         return m->role == TRANSPORT_ENROLL
                    ? on_enroll(c, to, m, &e->body.enroll, err)
-                   : answer_error(c, to, SOTTO_STATE, 0, "enrolled already", err);
+                   : outbox_send_error(c->outbox, to, SOTTO_STATE, 0, "enrolled already", err);
     if (m->role != TRANSPORT_DEVICE) {
         c->rejected++;
-        return answer_error(c, to, SOTTO_DENIED, 0, "a token's key may only enrol", err);
+        return outbox_send_error(c->outbox, to, SOTTO_DENIED, 0, "a token's key may only enrol",
+                                 err);
     }
     switch (e->which_body) {
     case sotto_Envelope_check_in_tag:
@@ -470,7 +459,8 @@ static enum sotto_status dispatch(struct coordinator *c, struct reply_to *to,
         return on_decline(c, to, &e->body.decline, err);
     default:
         c->rejected++;
-        return answer_error(c, to, SOTTO_INVALID, 0, "not a message for a coordinator", err);
+        return outbox_send_error(c->outbox, to, SOTTO_INVALID, 0, "not a message for a coordinator",
+                                 err);
     }
 }
 
@@ -485,8 +475,9 @@ enum sotto_status device_message(struct coordinator *c, struct transport_server 
     if (status != SOTTO_OK) {
         c->rejected++;
         LOG(LOG_WARN, "device.bad_message", LU("serial", m->serial), LS("reason", why.message));
-        status = answer_error(c, &to, status == SOTTO_VERSION ? SOTTO_VERSION : SOTTO_CORRUPT, 0,
-                              why.message, err);
+        status = outbox_send_error(c->outbox, &to,
+                                   status == SOTTO_VERSION ? SOTTO_VERSION : SOTTO_CORRUPT, 0,
+                                   why.message, err);
     } else {
         status = dispatch(c, &to, m, e, err);
     }

@@ -88,6 +88,18 @@ enum sotto_status outbox_send(struct outbox *o, const struct reply_to *to,
     return SOTTO_OK;
 }
 
+enum sotto_status outbox_send_error(struct outbox *o, const struct reply_to *to,
+                                    enum sotto_status what, uint64_t retry_ms, const char *text,
+                                    struct sotto_error *err) {
+    sotto_Envelope e = sotto_Envelope_init_zero;
+    e.version = WIRE_VERSION;
+    e.which_body = sotto_Envelope_error_tag;
+    e.body.error.status = (uint32_t)what;
+    e.body.error.retry_ms = retry_ms;
+    WIRE_SET_TEXT(e.body.error.text, text);
+    return outbox_send(o, to, &e, view_of(NULL, 0), err);
+}
+
 enum sotto_status outbox_remove(struct outbox *o, const char *path, bool shred,
                                 struct sotto_error *err) {
     return append(o, shred ? OUTBOX_SHRED : OUTBOX_REMOVE, view_of(path, strlen(path)),

@@ -59,14 +59,8 @@ static enum sotto_status grant(struct coordinator *c, const struct reply_to *to,
 static enum sotto_status refuse(struct coordinator *c, const struct reply_to *to,
                                 enum sotto_status what, uint64_t retry_ms, const char *text,
                                 struct sotto_error *err) {
-    sotto_Envelope e = sotto_Envelope_init_zero;
-    e.version = WIRE_VERSION;
-    e.which_body = sotto_Envelope_error_tag;
-    e.body.error.status = (uint32_t)what;
-    e.body.error.retry_ms = retry_ms;
-    WIRE_SET_TEXT(e.body.error.text, text);
     c->rejected++;
-    return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
+    return outbox_send_error(c->outbox, to, what, retry_ms, text, err);
 }
 
 /* A report under terms that are not open (any more): the outcome, stored before it is said. */

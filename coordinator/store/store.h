@@ -24,6 +24,12 @@ bool store_in_transaction(const struct store *s);
 bool store_failed(const struct store *s);
 /* A consistent copy of the database in a new file. */
 enum sotto_status store_backup(struct store *s, const char *path, struct sotto_error *err);
+/* Copies what a backup holds beside the database (keys, packages, masters, strategy states, an
+ * authority that lies in the state) from one folder into another, durably; what is not there is
+ * left out. */
+enum sotto_status store_copy_files(const char *from, const char *to, struct sotto_error *err);
+enum sotto_status store_copy_file(const char *from_dir, const char *name, const char *to_dir,
+                                  struct sotto_error *err);
 
 #define STORE_DOCUMENT_FLOOR "document_floor" /* u64: no lower document version is asked for */
 /* ---- Settings of this coordinator

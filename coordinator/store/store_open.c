@@ -10,6 +10,7 @@
 
 #define STORE_APPLICATION_ID 0x536f7474 /* "Sott" */
 #define NFS_MAGIC            0x6969
+#define STORE_COPY_MAX       ((size_t)4 << 30)
 
 /* One entry a version, forward only; never edited once released. */
 const char *const store_migrations[] = {
@@ -253,6 +254,49 @@ enum sotto_status store_backup(struct store *s, const char *path, struct sotto_e
     (void)chmod(path, 0600);
 out:
     sqlite3_close(to);
+    return status;
+}
+
+enum sotto_status store_copy_file(const char *from_dir, const char *name, const char *to_dir,
+                                  struct sotto_error *err) {
+    enum sotto_status status;
+    char from[IO_PATH_MAX], to[IO_PATH_MAX];
+    struct buf b;
+    buf_init(&b, STORE_COPY_MAX);
+    TRY(io_join(from, sizeof from, from_dir, name, err));
+    TRY(io_join(to, sizeof to, to_dir, name, err));
+    TRY(io_read_file(from, STORE_COPY_MAX, &b, err));
+    TRY(io_write_file(to, b.data, b.len, 0600, true, err));
+out:
+    buf_deinit(&b);
+    return status;
+}
+
+struct copying {
+    const char *from, *to;
+    struct sotto_error *err;
+};
+static enum sotto_status copy_one(void *ctx, const char *name) {
+    const struct copying *k = ctx;
+    return store_copy_file(k->from, name, k->to, k->err);
+}
+
+enum sotto_status store_copy_files(const char *from, const char *to, struct sotto_error *err) {
+    static const char *const folders[] = {"keys", "blobs/packages", "blobs/masters", "blobs/states",
+                                          "authority"};
+    enum sotto_status status = SOTTO_OK;
+    char source[IO_PATH_MAX], target[IO_PATH_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        TRY(io_join(source, sizeof source, from, folders[i], err));
+        TRY(io_join(target, sizeof target, to, folders[i], err));
+        if (!io_exists(source))
+            continue;
+        TRY(io_mkdir_p(target, 0700, err));
+        struct copying k = {source, target, err};
+        TRY(io_list(source, copy_one, &k, err));
+        TRY(io_fsync_dir(target, err));
+    }
+out:
     return status;
 }
 
