@@ -54,6 +54,7 @@ static enum sotto_status session_make(struct sim *s, uint32_t device, struct sot
     struct session_saved saved;
     memset(&config, 0, sizeof config);
     memset(&saved, 0, sizeof saved);
+    memset(&task, 0, sizeof task);
     config.serial = serial_of(device);
     memcpy(config.authority_key, s->document.authority_key, ID_KEY);
     session_policy_defaults(&config.policy);

@@ -33,7 +33,7 @@ enum client_work_kind {
 };
 struct client_work {
     enum client_work_kind kind;
-    struct wire_hash package_hash;
+    struct wire_hash package_hash, base_hash;
     bool have_package, have_data;
     struct package package;
     struct dataset data;

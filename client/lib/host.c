@@ -152,6 +152,7 @@ static enum sotto_status act(struct sotto_client *c, const struct session_action
         client_work_clear(c);
         c->work.kind = CLIENT_WORK_PREPARE;
         c->work.package_hash = a->package;
+        c->work.base_hash = a->base;
         break;
     case SESSION_DO_TRAIN:
         c->work.kind = CLIENT_WORK_TRAIN;

@@ -61,7 +61,6 @@ static bool is_package(struct view bytes, const struct wire_hash *hash) {
 static enum sotto_status take_download(struct sotto_client *c, const struct wire_hash *hash,
                                        const char *task, struct buf *out, struct sotto_error *err) {
     struct devstore_part part;
-    struct wire_hash base_hash;
     struct buf blob, base;
     enum sotto_status status;
     buf_init(&blob, PACKAGE_BYTES_MAX);
@@ -71,8 +70,7 @@ static enum sotto_status take_download(struct sotto_client *c, const struct wire
         TRY_FAIL(err, SOTTO_CORRUPT, "the download is of another package");
     if (part.delta) {
         TRY(devstore_part_read(c->store, &blob, err));
-        TRY(devstore_package_newest(c->store, &base_hash, err));
-        TRY(devstore_package_read(c->store, &base_hash, NULL, &base, err));
+        TRY(devstore_package_read(c->store, &c->work.base_hash, NULL, &base, err));
         TRY(package_delta_apply(buf_view(&base), buf_view(&blob), out, err));
     } else {
         TRY(devstore_part_read(c->store, out, err));

@@ -256,9 +256,21 @@ void session_begin_check_in(struct session *s) {
         session_link_open(s);
 }
 
+/* The newest package may be another task's: of that no delta can be made. */
+static void hold_task_package(struct session *s, const struct wire_hash *wanted) {
+    const struct session_task *task = session_task_find(s, s->terms.task_id.bytes);
+    static const struct wire_hash none;
+    if (task == NULL || wire_hash_equal(&task->package, &none) ||
+        (s->held_any && wire_hash_equal(&s->held, wanted)))
+        return;
+    s->held = task->package;
+    s->held_any = true;
+}
+
 void session_begin_work(struct session *s) {
     struct wire_hash wanted;
     WIRE_GET_HASH(s->terms.package_hash, &wanted);
+    hold_task_package(s, &wanted);
     s->tries = 0;
     s->heartbeat_due_ms = s->now_ms + s->terms.heartbeat_ms;
     s->reason[0] = '\0';
@@ -286,7 +298,10 @@ void session_begin_work(struct session *s) {
 void session_begin_prepare(struct session *s) {
     s->phase = SESSION_PREPARE;
     s->receiving = false;
-    WIRE_GET_HASH(s->terms.package_hash, &session_emit(s, SESSION_DO_PREPARE)->package);
+    struct session_action *a = session_emit(s, SESSION_DO_PREPARE);
+    WIRE_GET_HASH(s->terms.package_hash, &a->package);
+    if (s->held_any)
+        a->base = s->held;
 }
 
 void session_begin_report(struct session *s) {

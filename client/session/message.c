@@ -64,8 +64,10 @@ static void accept_plan(struct session *s, const sotto_CheckInReply *m,
         s->fetch_again = 0;
         s->whole_only = false;
         struct session_task *task = session_task_find(s, plan->terms.task_id.bytes);
-        if (task == NULL) /* there is room: session_step made it */
+        if (task == NULL) { /* there is room: session_step made it */
             task = &s->tasks[s->task_count++];
+            memset(task, 0, sizeof *task);
+        }
         memcpy(task->task_id, plan->terms.task_id.bytes, WIRE_TASK_ID);
         task->last_round = plan->terms.round;
         task->terms_hash = plan->hash;

@@ -122,6 +122,9 @@ static void on_prepared(struct session *s, const struct session_event *e) {
     WIRE_GET_HASH(s->terms.package_hash, &s->held);
     s->held_any = true;
     s->whole_only = false;
+    struct session_task *task = session_task_find(s, s->terms.task_id.bytes);
+    if (task != NULL)
+        task->package = s->held;
     memset(&s->part, 0, sizeof s->part);
     s->part_chunks = 0;
     if (!e->prepared.schema_ok) {
@@ -190,8 +193,12 @@ static void on_failed(struct session *s, const struct sotto_error *error) {
         s->part_chunks = 0;
         s->part_bytes = 0;
         s->part_delta = false;
-        if (!was_delta) /* what the host dropped is not a base either */
+        if (!was_delta) { /* what the host dropped is not a base either */
+            struct session_task *task = session_task_find(s, s->terms.task_id.bytes);
             s->held_any = false;
+            if (task != NULL)
+                memset(&task->package, 0, sizeof task->package);
+        }
         if (was_delta || (status == SOTTO_CORRUPT && s->fetch_again == 0)) {
             session_note(s, "package is fetched again: %.110s", message);
             s->fetch_again += was_delta ? 0 : 1;

@@ -137,14 +137,19 @@ static enum sotto_status load_tasks(struct devstore *s, struct session_saved *ou
                                     struct sotto_error *err) {
     sqlite3_stmt *stmt = NULL;
     struct session_task task;
-    enum sotto_status status = db_first(
-        s, NULL, &stmt, "task", "SELECT task_id, last_round, terms_hash, sealed FROM task", "");
+    enum sotto_status status =
+        db_first(s, NULL, &stmt, "task",
+                 "SELECT task_id, last_round, terms_hash, sealed, (SELECT hash FROM package"
+                 " WHERE package.task = task.name ORDER BY stored DESC) FROM task",
+                 "");
     while (status == SOTTO_OK && out->task_count < SESSION_TASKS_MAX) {
         memset(&task, 0, sizeof task);
         TRY(db_blob(s, stmt, 0, task.task_id, WIRE_TASK_ID, err));
         task.last_round = (uint32_t)sqlite3_column_int64(stmt, 1);
         TRY(db_blob(s, stmt, 2, task.terms_hash.b, WIRE_HASH, err));
         task.sealed = sqlite3_column_int(stmt, 3) != 0;
+        if (sqlite3_column_type(stmt, 4) != SQLITE_NULL)
+            TRY(db_blob(s, stmt, 4, task.package.b, WIRE_HASH, err));
         buf_put(hold, &task, sizeof task);
         out->task_count++;
         status = db_next(s, stmt, err);

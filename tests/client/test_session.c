@@ -137,6 +137,35 @@ static void test_package_held_is_not_fetched(void **state) {
     world_free(w);
 }
 
+static sotto_GetPackage first_request(struct world *w, uint32_t round) {
+    const uint32_t before = w->sends[sotto_Envelope_get_package_tag];
+    world_open_round(w, round);
+    for (int i = 0; i < 60000 && w->sends[sotto_Envelope_get_package_tag] == before; i++)
+        world_run(w, 1);
+    assert_int_equal(w->last_sent.which_body, sotto_Envelope_get_package_tag);
+    const sotto_GetPackage got = w->last_sent.body.get_package;
+    world_run(w, 60000);
+    assert_int_equal(w->rounds[round].state, REPORT_OPEN);
+    world_close_round(w, true);
+    return got;
+}
+
+/* Two tasks in turn: a delta's base is what the device holds of this task, not of the other. */
+static void test_two_tasks_two_packages(void **state) {
+    (void)state;
+    struct world *w = world_new(34);
+    const sotto_GetPackage one = first_request(w, 1);
+    assert_int_equal(one.base.size, 0);
+    w->template.task_id.bytes[0] ^= 1;
+    const sotto_GetPackage other = first_request(w, 2);
+    w->template.task_id.bytes[0] ^= 1;
+    const sotto_GetPackage next = first_request(w, 3);
+    assert_memory_equal(next.base.bytes, one.hash.bytes, WIRE_HASH);
+    w->template.task_id.bytes[0] ^= 1;
+    assert_memory_equal(first_request(w, 4).base.bytes, other.hash.bytes, WIRE_HASH);
+    world_free(w);
+}
+
 /* ---- Plan checks
  * ----------------------------------------------------------------------------------------------------------
  */
@@ -552,6 +581,7 @@ int main(void) {
         cmocka_unit_test(test_restart_anywhere),
         cmocka_unit_test(test_download_resumes),
         cmocka_unit_test(test_package_held_is_not_fetched),
+        cmocka_unit_test(test_two_tasks_two_packages),
         cmocka_unit_test(test_plan_checks),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_prepared_rules),

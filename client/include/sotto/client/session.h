@@ -95,8 +95,9 @@ enum session_action_kind {
     SESSION_DO_STORE_CHUNK, /* bytes at chunk * CHUNK_BYTES of the download of package `package`;
                                chunk 0 starts it anew with blob_bytes and delta (from the package
                                held). Need not be durable */
-    SESSION_DO_PREPARE,     /* verify `package` (apply the delta), decode it, open the collection:
-                               answer PREPARED, or FAILED after dropping what was downloaded */
+    SESSION_DO_PREPARE,     /* verify `package` (apply the delta to `base`), decode it, open the
+                               collection:     answer PREPARED, or FAILED after dropping what was downloaded
+                             */
     SESSION_DO_TRAIN, /* train or evaluate (from the checkpoint, if one is kept for these terms),
                          encode, seal, store; answer TRAINED or FAILED */
     SESSION_DO_STORE_OUTCOME, /* of a report. OPEN: acknowledged, the terms are done, the report is
@@ -120,6 +121,7 @@ struct session_action {
     double bytes_left, rounds_left;
     struct wire_hash terms_hash;
     struct wire_hash package; /* STORE_CHUNK, PREPARE */
+    struct wire_hash base;    /* PREPARE: of a delta */
     struct view bytes;        /* terms, chunk or document: valid until the next step */
     sotto_Outcome outcome;
     char text[160];
@@ -140,7 +142,8 @@ struct session_task { /* the last round accepted of a task */
     uint8_t task_id[WIRE_TASK_ID];
     uint32_t last_round;
     struct wire_hash terms_hash;
-    bool sealed; /* a report under these terms was sealed: never again */
+    bool sealed;              /* a report under these terms was sealed: never again */
+    struct wire_hash package; /* that the host holds of the task, a delta's base; zero: none */
 };
 struct session_config {
     uint64_t serial;
