@@ -57,7 +57,7 @@ class Enrolment(Case):
         self.assertEqual(self.c.json("devices"), [])
 
     def test_expired_token(self):
-        refused(self.c.ctl("enroll", "--days", "0"), "1 to 3650")
+        refused(self.c.ctl("enroll", "--days", "0"), "--days", "1 to 3650", code=2)
         token = self.c.tokens(1)[0]
         self.c.stop()
         with contextlib.closing(sqlite3.connect(os.path.join(self.c.state, "coordinator.db"))) as db:
