@@ -7,6 +7,8 @@ foreach(page README.md CHANGELOG.md SECURITY.md)
     install(FILES ${PROJECT_SOURCE_DIR}/${page} DESTINATION ${CMAKE_INSTALL_DOCDIR})
   endif()
 endforeach()
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples ${PROJECT_SOURCE_DIR}/packaging/systemd
+  DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # What an app needs to embed a client: "cmake --install DIR --component client" installs just this.
 if(TARGET sotto_client)
