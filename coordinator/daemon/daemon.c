@@ -321,6 +321,21 @@ static int wait_ms(const struct coordinator *c, int timeout_ms) {
     return timeout_ms >= 0 && (uint64_t)timeout_ms < left ? timeout_ms : (int)left;
 }
 
+/* With each turn that sent chunks, so that a crash loses none of the count. */
+static enum sotto_status store_bytes_down(struct coordinator *c, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    for (uint32_t i = 0; i < c->task_count; i++) {
+        struct task_host *t = c->tasks[i];
+        if (!t->round_live || !t->down_changed)
+            continue;
+        TRY(store_begin(c->store, err));
+        TRY(store_round_down(c->store, t->row.id, t->round.round, t->round.bytes_down, err));
+        t->down_changed = false;
+    }
+out:
+    return status;
+}
+
 enum sotto_status coordinator_run_once(struct coordinator *c, int timeout_ms,
                                        struct sotto_error *err) {
     enum sotto_status status;
@@ -338,6 +353,7 @@ enum sotto_status coordinator_run_once(struct coordinator *c, int timeout_ms,
     }
     TRY(work_results(c, err));
     TRY(tick(c, err));
+    TRY(store_bytes_down(c, err));
     TRY(store_commit(c->store, err));
     TRY(outbox_flush(c->outbox, err));
     if (ready & (1ull << (c->server_count + 1)))

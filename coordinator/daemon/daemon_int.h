@@ -74,6 +74,7 @@ struct task_host {
     struct round_engine *engine;
     struct store_version version; /* current */
     bool round_live;
+    bool down_changed; /* round.bytes_down is not stored yet */
     struct store_round round;
     struct report_keys keys;
     struct codec_spec spec;

@@ -310,8 +310,10 @@ static enum sotto_status send_chunk(struct coordinator *c, const struct reply_to
     if (status != SOTTO_OK)
         return status;
     for (uint32_t i = 0; i < c->task_count; i++)
-        if (memcmp(c->tasks[i]->version.package_hash.b, m->hash.bytes, WIRE_HASH) == 0)
+        if (memcmp(c->tasks[i]->version.package_hash.b, m->hash.bytes, WIRE_HASH) == 0) {
             c->tasks[i]->round.bytes_down += size;
+            c->tasks[i]->down_changed = true;
+        }
     return SOTTO_OK;
 }
 
