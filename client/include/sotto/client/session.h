@@ -96,7 +96,7 @@ enum session_action_kind {
                                chunk 0 starts it anew with blob_bytes and delta (from the package
                                held). Need not be durable */
     SESSION_DO_PREPARE,     /* verify `package` (apply the delta to `base`), decode it, open the
-                               collection:     answer PREPARED, or FAILED after dropping what was
+                               collection; answer PREPARED, or FAILED after dropping what was
                                downloaded
                              */
     SESSION_DO_TRAIN, /* train or evaluate (from the checkpoint, if one is kept for these terms),
