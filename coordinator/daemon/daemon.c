@@ -260,6 +260,8 @@ void coordinator_close(struct coordinator *c) {
     }
     if (c->wake_fd >= 0)
         close(c->wake_fd);
+    if (c->config.round_keys_dir) /* while the state is still ours; one that holds a key stays */
+        (void)rmdir(c->config.round_keys_dir);
     if (c->lock_fd >= 0)
         close(c->lock_fd);
     id_document_deinit(&c->document);
