@@ -190,10 +190,17 @@ int ctl_document_request(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct buf out;
     struct view args[] = {view_of("document-request", 16)};
+    const char *path = cli_flag(cli, "output");
     enum sotto_status status;
     buf_init(&out, DOCUMENT_MAX);
     TRY(ctl_ask(cli, false, args, 1, &out, &err));
     TRY(write_out(cli, buf_view(&out), 0644, &err));
+    if (path && strcmp(path, "-") != 0)
+        ctl_say(cli,
+                "%s: what the coordinator asks its fleet authority to certify, %zu bytes\nnext: "
+                "sottoctl authority certify %s --output document, where the authority's key lies; "
+                "then sottoctl document import document here",
+                path, out.len, path);
 out:
     buf_deinit(&out);
     return ctl_end(cli, status, &err);

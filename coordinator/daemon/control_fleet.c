@@ -108,8 +108,9 @@ static void status_task_text(struct buf *out, const struct task_host *t) {
     buf_printf(out, " rounds done, version %u accuracy %s, ", t->version.number,
                control_number(t->version.test_accuracy, acc));
     if (!t->round_live) {
-        buf_printf(out, "%s with %u devices\n", round_state_name(round_state(t->engine)),
-                   round_device_count(t->engine));
+        const uint32_t devices = round_device_count(t->engine);
+        buf_printf(out, "%s with %u device%s\n", round_state_name(round_state(t->engine)), devices,
+                   devices == 1 ? "" : "s");
         return;
     }
     buf_printf(out, "round %u %s: %u of %u reports", round_number(t->engine),

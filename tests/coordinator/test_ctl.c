@@ -351,7 +351,10 @@ static void the_authority_elsewhere(void **state) {
     EXPECT(CTL("init", "--authority-key", pub), 0, "elsewhere");
     pid_t daemon = start_daemon(state_dir);
     EXPECT(CTL("enroll"), 1, "--authority");
-    EXPECT(CTL("document", "request", "--output", test_path("request")), 0, NULL);
+    EXPECT(CTL("document", "request", "--output", test_path("request")), 0,
+           "next: sottoctl authority certify");
+    EXPECT(CTL("document", "request", "--json", "--output", test_path("request")), 0, "message");
+    expect_json(out, "document request");
     EXPECT(CTL("authority", "certify", test_path("request"), "--authority", authority, "--output",
                test_path("document")),
            1, NULL); /* without the passphrase */
