@@ -1,5 +1,5 @@
-/* Privacy on plain arrays: clipping. Secure aggregation and noise join it here. No I/O, no clock,
- * no entropy source. */
+/* Privacy on plain arrays: clipping. Secure aggregation is secagg.h. No I/O, no clock, no entropy
+ * source. */
 #ifndef SOTTO_PRIVACY_H
 #define SOTTO_PRIVACY_H
 
