@@ -184,8 +184,9 @@ out:
     return status;
 }
 
-static enum sotto_status deal_out(struct experiment *x, struct sotto_error *err) {
-    const struct sim_settings *s = &x->settings;
+static enum sotto_status read_partition(const struct sim_settings *s,
+                                        const struct partition_scheme **out,
+                                        struct partition_config *config, struct sotto_error *err) {
     const struct partition_scheme *scheme = partition_find(s->scheme);
     const struct {
         const char *name, *value;
@@ -194,7 +195,6 @@ static enum sotto_status deal_out(struct experiment *x, struct sotto_error *err)
                    {"keys", s->keys},
                    {"alpha", s->alpha},
                    {"size_min", s->size_min}};
-    struct partition_config config;
     enum sotto_status status = SOTTO_OK;
     size_t count;
     (void)partition_schemes(&count);
@@ -202,11 +202,22 @@ static enum sotto_status deal_out(struct experiment *x, struct sotto_error *err)
         return SOTTO_FAIL(err, SOTTO_CONFIG,
                           "partition.scheme: '%s' is unknown; `sotto-sim list` shows all %zu",
                           s->scheme, count);
-    partition_defaults(&config, scheme);
-    config.clients = (uint32_t)s->clients;
+    partition_defaults(config, scheme);
+    config->clients = (uint32_t)s->clients;
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
         if (options[i].value[0])
-            TRY(partition_set(&config, scheme, options[i].name, options[i].value, err));
+            TRY(partition_set(config, scheme, options[i].name, options[i].value, err));
+    *out = scheme;
+out:
+    return status;
+}
+
+static enum sotto_status deal_out(struct experiment *x, struct sotto_error *err) {
+    const struct sim_settings *s = &x->settings;
+    const struct partition_scheme *scheme = NULL;
+    struct partition_config config;
+    enum sotto_status status;
+    TRY(read_partition(s, &scheme, &config, err));
     TRY(partition_build(&x->partition, &x->train, scheme, &config,
                         s->partition_seed ? s->partition_seed : s->task.seed, err));
     for (uint32_t c = 0; c < x->partition.client_count; c++) {
@@ -224,17 +235,38 @@ out:
 
 /* ---- All of it */
 
-enum sotto_status experiment_open(struct experiment *x, const char *path, struct view text,
-                                  const char *data_dir, const char *const *sets, size_t set_count,
-                                  struct sotto_error *err) {
-    enum sotto_status status;
-    const char *origin = path ? path : "experiment";
+static void experiment_init(struct experiment *x) {
     memset(x, 0, sizeof *x);
     graph_init(&x->graph);
     dataset_init(&x->train);
     dataset_init(&x->data.test);
     dataset_init(&x->data.validation);
     dataset_init(&x->data.pool);
+}
+
+enum sotto_status experiment_check(struct experiment *x, const char *path, const char *const *sets,
+                                   size_t set_count, struct sotto_error *err) {
+    const struct partition_scheme *scheme;
+    struct partition_config config;
+    enum sotto_status status;
+    experiment_init(x);
+    status = load_settings(x, path, view_of(NULL, 0), NULL, sets, set_count, err);
+    if (status != SOTTO_OK)
+        return status;
+    TRY(build_model(x, path, err));
+    TRY(read_partition(&x->settings, &scheme, &config, err));
+out:
+    if (status != SOTTO_OK)
+        (void)sotto_error_prefix(err, "%s", path);
+    return status;
+}
+
+enum sotto_status experiment_open(struct experiment *x, const char *path, struct view text,
+                                  const char *data_dir, const char *const *sets, size_t set_count,
+                                  struct sotto_error *err) {
+    enum sotto_status status;
+    const char *origin = path ? path : "experiment";
+    experiment_init(x);
     status = load_settings(x, path, text, data_dir, sets, set_count, err);
     if (status != SOTTO_OK)
         return status; /* the message names the file */

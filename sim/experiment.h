@@ -51,6 +51,9 @@ struct experiment {
 enum sotto_status experiment_open(struct experiment *x, const char *path, struct view text,
                                   const char *data_dir, const char *const *sets, size_t set_count,
                                   struct sotto_error *err);
+/* The same as far as it goes without examples: settings, model and partition scheme. */
+enum sotto_status experiment_check(struct experiment *x, const char *path, const char *const *sets,
+                                   size_t set_count, struct sotto_error *err);
 void experiment_deinit(struct experiment *x);
 struct examples experiment_client(const struct experiment *x, uint32_t client);
 

@@ -148,6 +148,39 @@ static int plot_command(struct cli *cli) {
     return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
 }
 
+static int say_good(const struct cli *cli) {
+    struct buf out;
+    char text[IO_PATH_MAX + 16];
+    buf_init(&out, 1u << 16);
+    snprintf(text, sizeof text, "%s: good", cli_arg(cli, 0));
+    if (cli_json(cli)) {
+        struct json j;
+        json_init(&j, &out);
+        json_object_begin(&j);
+        json_put_str(&j, "message", text);
+        json_object_end(&j);
+    } else {
+        buf_put(&out, text, strlen(text));
+    }
+    buf_put_u8(&out, '\n');
+    fwrite(out.data, 1, out.len, stdout);
+    buf_deinit(&out);
+    return 0;
+}
+
+static int check_command(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct experiment x;
+    const char *const *sets = NULL;
+    const size_t n = cli_flag_all(cli, "set", &sets);
+    const enum sotto_status status = experiment_check(&x, cli_arg(cli, 0), sets, n, &err);
+    experiment_deinit(&x);
+    if (status == SOTTO_OK)
+        return say_good(cli);
+    (void)cli_fail(cli, &err);
+    return sotto_status_exit(SOTTO_CHECK);
+}
+
 static int dump_command(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct sim_settings settings;
@@ -194,6 +227,10 @@ static const struct cli_command commands[] = {
      list_command},
     {"plot", "DIR...", 1, 64, plot_flags, "Draws the accuracy of runs made with --out.", NULL,
      plot_command},
+    {"config check", "FILE", 1, 1, NULL,
+     "Checks an experiment's settings, model and partition, not its data; exit code 4 when one is "
+     "wrong.",
+     NULL, check_command},
     {"config dump", "FILE", 1, 1, NULL, "Prints an experiment's settings, defaults included.", NULL,
      dump_command},
     CLI_COMMANDS_END,

@@ -170,12 +170,38 @@ static void test_errors(void **state) {
     assert_non_null(strstr(out, "fleet.speed"));
 }
 
+static void test_config_check(void **state) {
+    (void)state;
+    static char out[1 << 16];
+    static const struct {
+        const char *set, *want;
+    } wrong[] = {{"cohrot=3", "cohort"},         {"local.lr=fast", "local.lr"},
+                 {"model.zoo=logrec", "logrec"}, {"partition.scheme=cards", "cards"},
+                 {"partition.alpha=1", "alpha"}, {"rounds=0", "rounds"}};
+    char args[1600];
+    snprintf(args, sizeof args, "config check %s", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 0);
+    assert_non_null(strstr(out, "small.yaml: good\n"));
+    snprintf(args, sizeof args, "config check --json %s", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 0);
+    assert_non_null(strstr(out, "{\"message\":\""));
+    /* The data need not be there. */
+    snprintf(args, sizeof args, "config check %s --set data.name=mnist", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 0);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        snprintf(args, sizeof args, "config check %s --set %s", write_yaml(), wrong[i].set);
+        assert_int_equal(run(args, out, sizeof out), 4);
+        assert_non_null(strstr(out, wrong[i].want));
+    }
+    assert_int_equal(run("config check /nonexistent.yaml", out, sizeof out), 4);
+    assert_non_null(strstr(out, "/nonexistent.yaml"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_profile),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_json),         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_profile),      cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_config_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
