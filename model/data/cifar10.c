@@ -6,11 +6,22 @@
 #define CIFAR_RECORD_BYTES (1 + 3 * CIFAR_PLANE)
 #define CIFAR_CLASSES      10
 
-/* Appends one file's records behind example `first`. */
-static enum sotto_status cifar_records(struct dataset *d, size_t first, struct view file,
-                                       const char *path, struct sotto_error *err) {
+const struct data_schema data_cifar10_schema = {.dtype = DATA_U8,
+                                                .rank = 3,
+                                                .dims = {CIFAR_SIDE, CIFAR_SIDE, 3},
+                                                .classes = CIFAR_CLASSES,
+                                                .scale = 1.0f / 255.0f,
+                                                .shift = 0.0f};
+
+enum sotto_status dataset_parse_cifar10(struct view file, const char *path, struct dataset *d,
+                                        size_t *done, struct sotto_error *err) {
+    const size_t first = *done, records = file.n / CIFAR_RECORD_BYTES;
+    /* The sizes were taken before: a file that changes meanwhile must not write past the end. */
+    if (file.n % CIFAR_RECORD_BYTES != 0 || records > d->count - first)
+        return SOTTO_FAIL(err, SOTTO_IO, "%s: changed its size while it was read",
+                          data_shown(path));
     uint8_t *x = (uint8_t *)d->x + first * 3 * CIFAR_PLANE;
-    for (size_t i = 0; i < file.n / CIFAR_RECORD_BYTES; i++) {
+    for (size_t i = 0; i < records; i++) {
         const uint8_t *record = file.p + i * CIFAR_RECORD_BYTES;
         if (record[0] >= CIFAR_CLASSES)
             return SOTTO_FAIL(
@@ -21,6 +32,7 @@ static enum sotto_status cifar_records(struct dataset *d, size_t first, struct v
             for (size_t c = 0; c < 3; c++)
                 *x++ = record[1 + c * CIFAR_PLANE + p];
     }
+    *done = first + records;
     return SOTTO_OK;
 }
 
@@ -41,12 +53,6 @@ static enum sotto_status cifar_count(const char *path, size_t *count, struct sot
 enum sotto_status dataset_read_cifar10(const char *const *paths, size_t path_count,
                                        struct dataset *out, struct sotto_error *err) {
     dataset_init(out);
-    const struct data_schema schema = {.dtype = DATA_U8,
-                                       .rank = 3,
-                                       .dims = {CIFAR_SIDE, CIFAR_SIDE, 3},
-                                       .classes = CIFAR_CLASSES,
-                                       .scale = 1.0f / 255.0f,
-                                       .shift = 0.0f};
     struct buf file;
     buf_init(&file, DATASET_BYTES_MAX);
     enum sotto_status status;
@@ -55,16 +61,10 @@ enum sotto_status dataset_read_cifar10(const char *const *paths, size_t path_cou
         TRY_FAIL(err, SOTTO_INVALID, "cifar10: no file is named");
     for (size_t i = 0; i < path_count; i++)
         TRY(cifar_count(paths[i], &total, err));
-    TRY(dataset_alloc(out, &schema, total, paths[0], err));
+    TRY(dataset_alloc(out, &data_cifar10_schema, total, paths[0], err));
     for (size_t i = 0; i < path_count; i++) {
         TRY(io_read_file(paths[i], DATASET_BYTES_MAX, &file, err));
-        /* The sizes were taken before: a file that changes meanwhile must not write past the end.
-         */
-        size_t records = file.len / CIFAR_RECORD_BYTES;
-        if (file.len % CIFAR_RECORD_BYTES != 0 || records > total - done)
-            TRY_FAIL(err, SOTTO_IO, "%s: changed its size while it was read", data_shown(paths[i]));
-        TRY(cifar_records(out, done, buf_view(&file), paths[i], err));
-        done += records;
+        TRY(dataset_parse_cifar10(buf_view(&file), paths[i], out, &done, err));
     }
     if (done != total)
         TRY_FAIL(err, SOTTO_IO, "%s: changed its size while it was read", data_shown(paths[0]));

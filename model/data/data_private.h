@@ -51,5 +51,10 @@ enum sotto_status dataset_parse_qmnist(struct dataset *d, struct view rows, cons
                                        struct sotto_error *err);
 enum sotto_status dataset_parse_csv(struct view text, const char *name, struct dataset *out,
                                     struct sotto_error *err);
+/* Writes one file's records into d, allocated with data_cifar10_schema, from example *done on;
+ * *done moves behind them. IO when they are not whole or more than d has room for. */
+extern const struct data_schema data_cifar10_schema;
+enum sotto_status dataset_parse_cifar10(struct view file, const char *name, struct dataset *d,
+                                        size_t *done, struct sotto_error *err);
 
 #endif
