@@ -45,6 +45,10 @@ enum sotto_status agent_open(const struct agent_args *a, sotto_client **out,
  * the device then counts as offline. */
 enum sotto_status agent_conditions_read(const char *root, const char *file, bool working,
                                         sotto_client_conditions *out, struct sotto_error *err);
+/* The conditions file's text over what out holds; CONFIG names the line, and lines before it count.
+ */
+enum sotto_status agent_conditions_parse(const char *name, struct view text,
+                                         sotto_client_conditions *out, struct sotto_error *err);
 /* A stop was asked for by SIGTERM, SIGINT or SIGHUP. */
 bool agent_stopped(void);
 void agent_catch_signals(void);

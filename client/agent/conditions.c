@@ -137,17 +137,16 @@ static enum sotto_status take_line(char *line, sotto_client_conditions *out,
     return status;
 }
 
-/* A file that does not read stands for "offline": what the owner meant is not known. */
-static enum sotto_status take_file(const char *path, sotto_client_conditions *out,
-                                   struct sotto_error *err) {
+enum sotto_status agent_conditions_parse(const char *name, struct view text,
+                                         sotto_client_conditions *out, struct sotto_error *err) {
     struct buf b;
-    enum sotto_status status;
+    enum sotto_status status = SOTTO_OK;
     unsigned number = 0;
     buf_init(&b, TEXT_MAX_BYTES + 1);
-    TRY(io_read_file(path, TEXT_MAX_BYTES, &b, err));
+    buf_put(&b, text.p, text.n);
     buf_put_u8(&b, 0);
     if (b.status != SOTTO_OK || strlen((const char *)b.data) + 1 != b.len)
-        TRY_FAIL(err, SOTTO_CONFIG, "%.180s: not text", path);
+        TRY_FAIL(err, SOTTO_CONFIG, "%.180s: not text", name);
     for (char *line = (char *)b.data, *next; line != NULL; line = next) {
         next = strchr(line, '\n');
         if (next != NULL)
@@ -155,11 +154,23 @@ static enum sotto_status take_file(const char *path, sotto_client_conditions *ou
         number++;
         status = take_line(line, out, err);
         if (status != SOTTO_OK) {
-            (void)sotto_error_prefix(err, "%.180s:%u", path, number);
+            (void)sotto_error_prefix(err, "%.180s:%u", name, number);
             goto out;
         }
     }
 out:
+    buf_deinit(&b);
+    return status;
+}
+
+/* A file that does not read stands for "offline": what the owner meant is not known. */
+static enum sotto_status take_file(const char *path, sotto_client_conditions *out,
+                                   struct sotto_error *err) {
+    struct buf b;
+    buf_init(&b, TEXT_MAX_BYTES);
+    enum sotto_status status = io_read_file(path, TEXT_MAX_BYTES, &b, err);
+    if (status == SOTTO_OK)
+        status = agent_conditions_parse(path, buf_view(&b), out, err);
     if (status != SOTTO_OK)
         out->online = false;
     buf_deinit(&b);
