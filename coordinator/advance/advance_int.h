@@ -37,6 +37,10 @@ enum sotto_status scene_evaluate(struct scene *scene, const float *params,
                                  const struct dataset *data, uint32_t limit, const char *what,
                                  double *loss, double *accuracy, struct sotto_error *err);
 bool task_needs_validation(const struct task_config *t);
+/* data.c: at most `most` images of an IDX file of bytes, without labels; out is empty and the
+ * caller deinits it, also after an error. path is shown in errors. */
+enum sotto_status task_data_parse_pool(struct view file, const char *path, uint32_t most,
+                                       struct dataset *out, struct sotto_error *err);
 
 /* distill.c: weights trained from `average` on the pool; *out is the caller's. */
 enum sotto_status distill_from(struct scene *scene, const struct advance_in *in,

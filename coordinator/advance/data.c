@@ -85,37 +85,43 @@ static enum sotto_status split_end(struct dataset *from, uint32_t count, struct 
     return SOTTO_OK;
 }
 
-/* Images of an IDX file without labels: magic 0x00000803, count, height, width, then pixels
- * (big-endian). */
-static enum sotto_status read_pool_file(const char *path, uint32_t most, struct dataset *out,
-                                        struct sotto_error *err) {
-    enum sotto_status status;
-    struct buf file;
+/* An IDX file: magic 0x00000803, count, height, width, then pixels (big-endian). */
+enum sotto_status task_data_parse_pool(struct view file, const char *path, uint32_t most,
+                                       struct dataset *out, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
     uint32_t head[4];
-    buf_init(&file, IDX_BYTES_MAX);
-    TRY(io_read_file(path, IDX_BYTES_MAX, &file, err));
-    if (file.len >= 2 && file.data[0] == 0x1f && file.data[1] == 0x8b)
+    if (file.n >= 2 && file.p[0] == 0x1f && file.p[1] == 0x8b)
         TRY_FAIL(err, SOTTO_UNSUPPORTED, "distill.pool_file: %s is compressed; unpack it first",
                  path);
-    if (file.len < sizeof head)
+    if (file.n < sizeof head)
         TRY_FAIL(err, SOTTO_CORRUPT, "distill.pool_file: %s has no IDX head", path);
     for (int i = 0; i < 4; i++)
-        head[i] = (uint32_t)file.data[4 * i] << 24 | (uint32_t)file.data[4 * i + 1] << 16 |
-                  (uint32_t)file.data[4 * i + 2] << 8 | file.data[4 * i + 3];
+        head[i] = (uint32_t)file.p[4 * i] << 24 | (uint32_t)file.p[4 * i + 1] << 16 |
+                  (uint32_t)file.p[4 * i + 2] << 8 | file.p[4 * i + 3];
     if (head[0] != 0x803 || head[2] == 0 || head[2] > 4096 || head[3] == 0 || head[3] > 4096)
         TRY_FAIL(err, SOTTO_CORRUPT, "distill.pool_file: %s holds no images of bytes", path);
     uint32_t have =
-        (uint32_t)num_min_u64((file.len - sizeof head) / ((size_t)head[2] * head[3]), head[1]);
+        (uint32_t)num_min_u64((file.n - sizeof head) / ((size_t)head[2] * head[3]), head[1]);
     if (have == 0 || have < head[1])
         TRY_FAIL(err, SOTTO_CORRUPT, "distill.pool_file: %s: %u of %u images are there", path, have,
                  head[1]);
     out->count = (uint32_t)num_min_u64(have, most);
     out->schema = (struct data_schema){DATA_U8, 3, {head[2], head[3], 1}, 1, 1.0f / 255.0f, 0.0f};
-    out->x = mem_dup(file.data + sizeof head, (size_t)out->count * head[2] * head[3]);
+    out->x = mem_dup(file.p + sizeof head, (size_t)out->count * head[2] * head[3]);
     out->labels = mem_array(out->count, sizeof *out->labels);
     if (!out->x || !out->labels)
         TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u pool examples", out->count);
 out:
+    return status;
+}
+
+static enum sotto_status read_pool_file(const char *path, uint32_t most, struct dataset *out,
+                                        struct sotto_error *err) {
+    struct buf file;
+    buf_init(&file, IDX_BYTES_MAX);
+    enum sotto_status status = io_read_file(path, IDX_BYTES_MAX, &file, err);
+    if (status == SOTTO_OK)
+        status = task_data_parse_pool(buf_view(&file), path, most, out, err);
     buf_deinit(&file);
     return status;
 }
