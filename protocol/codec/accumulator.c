@@ -188,8 +188,15 @@ enum sotto_status accumulator_load(struct accumulator *a, struct view bytes,
     reader_init(&r, view_of(bytes.p, body));
     load_header(a, &r, &updates);
     TRY(reader_finish(&r, false, "saved sums", err));
-    for (int i = 0; i < CODEC_SCALARS; i++)
-        a->scalars[i] = (int64_t)reader_u64(&r, "scalar");
+    for (int i = 0; i < CODEC_SCALARS; i++) {
+        const uint64_t each = i == CODEC_LOSS ? (uint64_t)CODEC_LOSS_MAX << CODEC_LOSS_BITS
+                                              : (uint64_t)CODEC_COUNT_MAX;
+        const uint64_t sum = reader_u64(&r, "scalar");
+        if (sum > updates * each) /* later additions rely on it not to overflow */
+            TRY_FAIL(err, SOTTO_CORRUPT, "saved sums hold a scalar that %u updates cannot give",
+                     updates);
+        a->scalars[i] = (int64_t)sum;
+    }
     for (uint32_t s = 0; s < a->section_count; s++)
         for (uint32_t i = 0; i < a->counts[s]; i++)
             a->sums[s][i] = (int64_t)reader_u64(&r, "sum");
