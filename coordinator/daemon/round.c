@@ -135,9 +135,9 @@ static enum sotto_status open_round(struct task_host *t, uint32_t number, struct
     TRY(store_round_add(c->store, &t->round, member, members, group, groups, err));
     t->row.next_round = number + 1;
     t->round_live = true;
-    snprintf(text, sizeof text, "%s round opened: %u devices in %u group%s, from version %u",
-             t->round.kind == ROUND_EVALUATE ? "evaluation" : "training", members, groups,
-             groups == 1 ? "" : "s", t->version.number);
+    snprintf(text, sizeof text, "%s round opened: %u device%s in %u group%s, from version %u",
+             t->round.kind == ROUND_EVALUATE ? "evaluation" : "training", members,
+             members == 1 ? "" : "s", groups, groups == 1 ? "" : "s", t->version.number);
     TRY(task_event_log(t, "round.open", number, text, err));
     struct round_event opened = {
         .kind = ROUND_EV_OPENED, .now_ms = clock_mono_ms(), .round = number};
