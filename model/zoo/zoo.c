@@ -87,6 +87,24 @@ static enum sotto_status build_cifar_cnn(struct graph *g, struct sotto_error *er
     return build(g, &cifar, layers, ARRAY_LEN(layers), err);
 }
 
+/* The small LeNet of NIID-Bench (Li et al. 2022, arXiv:2102.02079, section 5): 5x5 convolutions (6,
+ * 16) without padding, each with 2x2 max pooling, 120 and 84 units. */
+static enum sotto_status build_lenet5(struct graph *g, struct sotto_error *err) {
+    static const struct graph_node layers[] = {CONV(6, 5, GRAPH_VALID),
+                                               RELU,
+                                               MAXPOOL(2),
+                                               CONV(16, 5, GRAPH_VALID),
+                                               RELU,
+                                               MAXPOOL(2),
+                                               FLATTEN,
+                                               DENSE(120),
+                                               RELU,
+                                               DENSE(84),
+                                               RELU,
+                                               DENSE(10)};
+    return build(g, &mnist, layers, ARRAY_LEN(layers), err);
+}
+
 static const struct zoo_entry entries[] = {
     {"logreg", "multinomial logistic regression", 7850, MNIST_SCHEMA, build_logreg},
     {"mnist-2nn", "two hidden layers of 200 units (McMahan 2017)", 199210, MNIST_SCHEMA,
@@ -95,6 +113,8 @@ static const struct zoo_entry entries[] = {
      build_mnist_cnn},
     {"cifar-cnn", "two 3x3 convolutions and 128 units (pfl-research)", 1626442, CIFAR_SCHEMA,
      build_cifar_cnn},
+    {"lenet5", "two 5x5 convolutions of 6 and 16 channels (NIID-Bench)", 44426, MNIST_SCHEMA,
+     build_lenet5},
 };
 
 const struct zoo_entry *zoo_list(size_t *count) {
@@ -116,7 +136,7 @@ enum sotto_status zoo_build(const char *name, struct graph *g, struct data_schem
         char shown[64];
         return SOTTO_FAIL(
             err, SOTTO_NOT_FOUND,
-            "no model \"%s\": logreg, mnist-2nn, mnist-cnn and cifar-cnn are built in",
+            "no model \"%s\": logreg, mnist-2nn, mnist-cnn, cifar-cnn and lenet5 are built in",
             sotto_escape(shown, sizeof shown, name, strlen(name)));
     }
     *schema = e->schema;

@@ -274,8 +274,8 @@ static int run_all(const struct options *o) {
     static const struct {
         const char *model;
         uint32_t batch;
-    } cases[] = {
-        {"mnist-cnn", 10}, {"mnist-cnn", 20}, {"mnist-2nn", 10}, {"logreg", 10}, {"cifar-cnn", 10}};
+    } cases[] = {{"mnist-cnn", 10}, {"mnist-cnn", 20}, {"mnist-2nn", 10},
+                 {"logreg", 10},    {"cifar-cnn", 10}, {"lenet5", 64}};
     struct peer peer;
     bool have = peer_open(&peer, o->peer);
     fprintf(stderr, "bench_train: backend %s, peer %s\n",

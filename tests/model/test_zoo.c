@@ -15,7 +15,8 @@ static void test_named(void **state) {
     } want[] = {{"logreg", 7850, 2},
                 {"mnist-2nn", 199210, 6},
                 {"mnist-cnn", 1663370, 8},
-                {"cifar-cnn", 1626442, 8}};
+                {"cifar-cnn", 1626442, 8},
+                {"lenet5", 44426, 10}};
     struct sotto_error err = SOTTO_ERROR_INIT;
     size_t count;
     const struct zoo_entry *list = zoo_list(&count);

@@ -30,7 +30,7 @@ extern const char *const task_secure_names[];
 
 #define TASK_MODEL_ROWS(AT)                                                                        \
     TASK_ROW_("model.zoo", STR, AT(model), "", 0, 0, NULL, "",                                     \
-              "A built-in architecture: logreg, mnist-2nn, mnist-cnn or cifar-cnn.")               \
+              "A built-in architecture: logreg, mnist-2nn, mnist-cnn, cifar-cnn or lenet5.")       \
     TASK_ROW_("model.graph", NODE, AT(model_yaml), NULL, 0, 0, NULL, "",                           \
               "An architecture of one's own as input, classes and layers, instead of model.zoo.")  \
     TASK_PATH_("model.package", AT(model_package),                                                 \

@@ -14,7 +14,7 @@ struct zoo_entry {
     enum sotto_status (*build)(struct graph *g, struct sotto_error *err);
 };
 /* logreg (7,850), mnist-2nn (199,210), mnist-cnn (1,663,370; McMahan 2017), cifar-cnn (1,626,442;
- * pfl-research). */
+ * pfl-research), lenet5 (44,426; NIID-Bench). */
 const struct zoo_entry *zoo_list(size_t *count);
 const struct zoo_entry *zoo_find(const char *name);
 enum sotto_status zoo_build(const char *name, struct graph *g, struct data_schema *schema,
