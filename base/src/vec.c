@@ -2,6 +2,7 @@
  * contraction to fused multiply-add, as every variant must give the same bits. */
 #include "sotto/base/vec.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -66,6 +67,21 @@ static void u8_scalar(float *out, const uint8_t *x, size_t n, float scale, float
         out[i] = scale * (float)x[i] + shift;
 }
 
+static void add_mod_scalar(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask) {
+    for (size_t i = 0; i < n; i++)
+        acc[i] = (acc[i] + x[i]) & mask;
+}
+
+static void fwht_scalar(float *x, size_t n) {
+    for (size_t h = 1; h < n; h *= 2)
+        for (size_t i = 0; i < n; i += 2 * h)
+            for (size_t j = i; j < i + h; j++) {
+                const float a = x[j], b = x[j + h];
+                x[j] = a + b;
+                x[j + h] = a - b;
+            }
+}
+
 const struct vec_ops vec_ops_scalar = {
     .isa = "scalar",
     .max_abs_f32 = max_abs_scalar,
@@ -76,6 +92,8 @@ const struct vec_ops vec_ops_scalar = {
     .add_f32 = add_scalar,
     .dequant_i8_f32 = dequant_scalar,
     .u8_f32 = u8_scalar,
+    .add_mod_u32 = add_mod_scalar,
+    .fwht_f32 = fwht_scalar,
 };
 
 static _Atomic(const struct vec_ops *) chosen;
@@ -142,6 +160,15 @@ void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale, float shift
     ops()->u8_f32(out, x, n, scale, shift);
 }
 
+void vec_add_mod_u32(uint32_t *acc, const uint32_t *x, size_t n, unsigned bits) {
+    ops()->add_mod_u32(acc, x, n, vec_mask(bits));
+}
+
+void vec_fwht_f32(float *x, size_t n) {
+    assert(n > 0 && (n & (n - 1)) == 0);
+    ops()->fwht_f32(x, n);
+}
+
 void vec_pack_bits(uint8_t *packed, const uint32_t *values, size_t n, unsigned bits) {
     uint64_t acc = 0; /* bits not yet written, lowest first; fewer than 32 between values */
     unsigned fill = 0;
@@ -165,7 +192,7 @@ void vec_pack_bits(uint8_t *packed, const uint32_t *values, size_t n, unsigned b
 }
 
 void vec_unpack_bits(uint32_t *values, const uint8_t *packed, size_t n, unsigned bits) {
-    const uint32_t mask = bits >= 32 ? UINT32_MAX : (UINT32_C(1) << bits) - 1;
+    const uint32_t mask = vec_mask(bits);
     uint64_t left = ((uint64_t)n * bits + 7) / 8; /* bytes that may be read */
     uint64_t acc = 0;
     unsigned fill = 0;

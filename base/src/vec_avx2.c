@@ -109,6 +109,58 @@ AVX2 static void u8_avx2(float *out, const uint8_t *x, size_t n, float scale, fl
     vec_ops_scalar.u8_f32(out + i, x + i, n - i, scale, shift);
 }
 
+AVX2 static void add_mod_avx2(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask) {
+    const __m256i m = _mm256_set1_epi32((int)mask);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256i *at = (__m256i *)(void *)(acc + i);
+        const __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)(x + i));
+        const __m256i sum = _mm256_add_epi32(_mm256_loadu_si256(at), b);
+        _mm256_storeu_si256(at, _mm256_and_si256(sum, m));
+    }
+    vec_ops_scalar.add_mod_u32(acc + i, x + i, n - i, mask);
+}
+
+/* The stages within a vector: each lane meets the lane whose place differs in one bit; the upper of
+ * the two takes the difference. */
+AVX2 static __m256 fwht8(__m256 v) {
+    __m256 w = _mm256_permute_ps(v, 0xb1);
+    v = _mm256_blend_ps(_mm256_add_ps(v, w), _mm256_sub_ps(w, v), 0xaa);
+    w = _mm256_permute_ps(v, 0x4e);
+    v = _mm256_blend_ps(_mm256_add_ps(v, w), _mm256_sub_ps(w, v), 0xcc);
+    w = _mm256_permute2f128_ps(v, v, 1);
+    return _mm256_blend_ps(_mm256_add_ps(v, w), _mm256_sub_ps(w, v), 0xf0);
+}
+
+/* Two stages a pass, h and 2 h apart, so that memory is walked half as often. */
+AVX2 static void fwht_avx2(float *x, size_t n) {
+    if (n < 8) {
+        vec_ops_scalar.fwht_f32(x, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i += 8)
+        _mm256_storeu_ps(x + i, fwht8(_mm256_loadu_ps(x + i)));
+    size_t h = 8;
+    for (; 2 * h < n; h *= 4)
+        for (size_t i = 0; i < n; i += 4 * h)
+            for (float *p = x + i, *end = p + h; p < end; p += 8) {
+                const __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + h);
+                const __m256 c = _mm256_loadu_ps(p + 2 * h), d = _mm256_loadu_ps(p + 3 * h);
+                const __m256 ab = _mm256_add_ps(a, b), a_b = _mm256_sub_ps(a, b);
+                const __m256 cd = _mm256_add_ps(c, d), c_d = _mm256_sub_ps(c, d);
+                _mm256_storeu_ps(p, _mm256_add_ps(ab, cd));
+                _mm256_storeu_ps(p + h, _mm256_add_ps(a_b, c_d));
+                _mm256_storeu_ps(p + 2 * h, _mm256_sub_ps(ab, cd));
+                _mm256_storeu_ps(p + 3 * h, _mm256_sub_ps(a_b, c_d));
+            }
+    if (h < n)
+        for (float *p = x, *end = p + h; p < end; p += 8) {
+            const __m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + h);
+            _mm256_storeu_ps(p, _mm256_add_ps(a, b));
+            _mm256_storeu_ps(p + h, _mm256_sub_ps(a, b));
+        }
+}
+
 const struct vec_ops vec_ops_avx2 = {
     .isa = "avx2",
     .max_abs_f32 = max_abs_avx2,
@@ -119,5 +171,7 @@ const struct vec_ops vec_ops_avx2 = {
     .add_f32 = add_avx2,
     .dequant_i8_f32 = dequant_avx2,
     .u8_f32 = u8_avx2,
+    .add_mod_u32 = add_mod_avx2,
+    .fwht_f32 = fwht_avx2,
 };
 #endif

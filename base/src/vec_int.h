@@ -16,6 +16,8 @@ struct vec_ops {
     void (*add_f32)(float *out, const float *a, const float *b, size_t n);
     void (*dequant_i8_f32)(float *out, const int8_t *q, size_t n, float scale);
     void (*u8_f32)(float *out, const uint8_t *x, size_t n, float scale, float shift);
+    void (*add_mod_u32)(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask);
+    void (*fwht_f32)(float *x, size_t n);
 };
 
 extern const struct vec_ops vec_ops_scalar;
@@ -29,6 +31,11 @@ extern const struct vec_ops vec_ops_neon;
 static inline double vec_fold8(const double lane[8]) {
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
            ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/* The mask of an element of Z_{2^bits}. */
+static inline uint32_t vec_mask(unsigned bits) {
+    return bits >= 32 ? UINT32_MAX : (UINT32_C(1) << bits) - 1;
 }
 
 /* For tests: the scalar variant from now on, or the best one again. Not while another thread

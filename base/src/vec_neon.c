@@ -103,6 +103,63 @@ static void u8_neon(float *out, const uint8_t *x, size_t n, float scale, float s
     vec_ops_scalar.u8_f32(out + i, x + i, n - i, scale, shift);
 }
 
+static void add_mod_neon(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask) {
+    const uint32x4_t m = vdupq_n_u32(mask);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        vst1q_u32(acc + i, vandq_u32(vaddq_u32(vld1q_u32(acc + i), vld1q_u32(x + i)), m));
+    vec_ops_scalar.add_mod_u32(acc + i, x + i, n - i, mask);
+}
+
+static float32x4_t zip_low(float32x4_t a, float32x4_t b) {
+    return vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+static float32x4_t zip_high(float32x4_t a, float32x4_t b) {
+    return vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)));
+}
+
+/* The first three stages of eight elements: neighbours, pairs, halves. */
+static void fwht8(float *x) {
+    float32x4_t a = vld1q_f32(x), b = vld1q_f32(x + 4);
+    float32x4_t even = vtrn1q_f32(a, b), odd = vtrn2q_f32(a, b);
+    float32x4_t sum = vaddq_f32(even, odd), difference = vsubq_f32(even, odd);
+    a = vtrn1q_f32(sum, difference), b = vtrn2q_f32(sum, difference);
+    even = zip_low(a, b), odd = zip_high(a, b);
+    sum = vaddq_f32(even, odd), difference = vsubq_f32(even, odd);
+    a = zip_low(sum, difference), b = zip_high(sum, difference);
+    vst1q_f32(x, vaddq_f32(a, b));
+    vst1q_f32(x + 4, vsubq_f32(a, b));
+}
+
+/* Two stages a pass, h and 2 h apart, so that memory is walked half as often. */
+static void fwht_neon(float *x, size_t n) {
+    if (n < 8) {
+        vec_ops_scalar.fwht_f32(x, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i += 8)
+        fwht8(x + i);
+    size_t h = 8;
+    for (; 2 * h < n; h *= 4)
+        for (size_t i = 0; i < n; i += 4 * h)
+            for (float *p = x + i, *end = p + h; p < end; p += 4) {
+                const float32x4_t a = vld1q_f32(p), b = vld1q_f32(p + h);
+                const float32x4_t c = vld1q_f32(p + 2 * h), d = vld1q_f32(p + 3 * h);
+                const float32x4_t ab = vaddq_f32(a, b), a_b = vsubq_f32(a, b);
+                const float32x4_t cd = vaddq_f32(c, d), c_d = vsubq_f32(c, d);
+                vst1q_f32(p, vaddq_f32(ab, cd));
+                vst1q_f32(p + h, vaddq_f32(a_b, c_d));
+                vst1q_f32(p + 2 * h, vsubq_f32(ab, cd));
+                vst1q_f32(p + 3 * h, vsubq_f32(a_b, c_d));
+            }
+    if (h < n)
+        for (float *p = x, *end = p + h; p < end; p += 4) {
+            const float32x4_t a = vld1q_f32(p), b = vld1q_f32(p + h);
+            vst1q_f32(p, vaddq_f32(a, b));
+            vst1q_f32(p + h, vsubq_f32(a, b));
+        }
+}
+
 const struct vec_ops vec_ops_neon = {
     .isa = "neon",
     .max_abs_f32 = max_abs_neon,
@@ -113,5 +170,7 @@ const struct vec_ops vec_ops_neon = {
     .add_f32 = add_neon,
     .dequant_i8_f32 = dequant_neon,
     .u8_f32 = u8_neon,
+    .add_mod_u32 = add_mod_neon,
+    .fwht_f32 = fwht_neon,
 };
 #endif

@@ -146,8 +146,61 @@ static void packing_round_trip(void **state) {
         }
 }
 
+/* Both variants give the same bits; small integers make the definition exact: y[k] = sum over i of
+ * (-1)^popcount(i & k) x[i]; twice gives n x. */
+static void hadamard(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, test_seed(), 0, 3, RNG_GENERATE);
+    for (size_t n = 1; n <= 32768; n *= 2) {
+        float *x = mem_array(n, sizeof *x), *y = mem_array(n, sizeof *y);
+        float *z = mem_array(n, sizeof *z);
+        for (size_t i = 0; i < n; i++)
+            x[i] = y[i] = z[i] = (float)rng_normal(&rng);
+        vec_fwht_f32(y, n);
+        vec_force_scalar(true);
+        vec_fwht_f32(z, n);
+        vec_force_scalar(false);
+        assert_memory_equal(y, z, n * sizeof *y);
+        for (size_t i = 0; i < n; i++)
+            x[i] = y[i] = (float)(int)rng_below(&rng, 15) - 7.0f;
+        vec_fwht_f32(y, n);
+        for (size_t k = 0; k < n; k += n < 256 ? 1 : n / 16 - 1) {
+            float want = 0;
+            for (size_t i = 0; i < n; i++)
+                want += __builtin_parityl(i & k) ? -x[i] : x[i];
+            assert_true(y[k] == want);
+        }
+        vec_fwht_f32(y, n);
+        for (size_t i = 0; i < n; i++)
+            assert_true(y[i] == (float)n * x[i]);
+        mem_free(x);
+        mem_free(y);
+        mem_free(z);
+    }
+}
+
+static void modular_addition(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, test_seed(), 0, 4, RNG_GENERATE);
+    for (unsigned bits = 1; bits <= 32; bits++)
+        for (size_t n = 0; n < 40; n++) {
+            uint32_t acc[40], x[40], want[40];
+            for (size_t i = 0; i < n; i++) {
+                acc[i] = rng_u32(&rng);
+                x[i] = rng_u32(&rng);
+                want[i] = (uint32_t)(((uint64_t)acc[i] + x[i]) % (UINT64_C(1) << bits));
+            }
+            vec_add_mod_u32(acc, x, n, bits);
+            assert_memory_equal(acc, want, n * sizeof *acc);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hadamard),
+        cmocka_unit_test(modular_addition),
         cmocka_unit_test(variants_give_the_same_bits),
         cmocka_unit_test(specials),
         cmocka_unit_test(against_plain_arithmetic),

@@ -20,6 +20,13 @@ void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale,
  * bits / 8) bytes. */
 void vec_pack_bits(uint8_t *packed, const uint32_t *values, size_t n, unsigned bits);
 void vec_unpack_bits(uint32_t *values, const uint8_t *packed, size_t n, unsigned bits);
+/* acc = (acc + x) mod 2^bits, 1 <= bits <= 32; operands may hold more bits than that. */
+void vec_add_mod_u32(uint32_t *acc, const uint32_t *x, size_t n, unsigned bits);
+/* x = H x in place: the unnormalised Walsh-Hadamard transform in natural order, n a power of two (1
+ * too; an assert checks). H H = n I, so n^-1/2 H is its own inverse (scale with vec_scale_f32, or
+ * by 1 / n once after both ways). log2 n stages of sums and differences, in an order that is the
+ * same in every variant. */
+void vec_fwht_f32(float *x, size_t n);
 /* The instruction set in use: "scalar", "avx2", "neon". */
 const char *vec_isa(void);
 
