@@ -147,21 +147,70 @@ static void check_get_package(struct check *c, const sotto_GetPackage *m) {
     check_range(c, m->count, 1, WIRE_CHUNKS_MAX, "count");
 }
 
+/* Of a report: both 0, or both of a session. */
+static void check_exchange(struct check *c, uint32_t attempt, uint32_t exchange) {
+    check_range(c, attempt, 0, WIRE_ATTEMPTS_MAX, "attempt");
+    check_range(c, exchange, 0, WIRE_EXCHANGE_MAX, "exchange");
+    check_that(c, (attempt == 0) == (exchange == 0), "exchange", "goes with an attempt only");
+}
+
+static void check_secure(struct check *c, const sotto_Envelope *m) {
+    switch (m->which_body) {
+    case sotto_Envelope_secure_ready_tag:
+        check_size(c, m->body.secure_ready.terms_hash.size, WIRE_HASH, false, "terms_hash");
+        check_range(c, m->body.secure_ready.attempt, 0, WIRE_ATTEMPTS_MAX, "attempt");
+        check_range(c, m->body.secure_ready.have, 0, WIRE_EXCHANGE_MAX, "have");
+        break;
+    case sotto_Envelope_secure_state_tag: {
+        const sotto_SecureState *s = &m->body.secure_state;
+        check_size(c, s->terms_hash.size, WIRE_HASH, false, "terms_hash");
+        check_range(c, s->attempt, 0, WIRE_ATTEMPTS_MAX, "attempt");
+        check_range(c, s->exchange, 0, WIRE_EXCHANGE_MAX, "exchange");
+        check_range(c, s->bytes, 0, WIRE_BLOB_MAX, "bytes");
+        check_size(c, s->hash.size, WIRE_HASH, s->bytes == 0, "hash");
+        check_duration(c, s->wait_ms, "wait_ms");
+        check_outcome(c, s->outcome, false);
+        CHECK_TEXT(c, s->reason, false, "reason");
+        check_duration(c, s->come_back_ms, "come_back_ms");
+        break;
+    }
+    case sotto_Envelope_secure_get_tag:
+        check_size(c, m->body.secure_get.terms_hash.size, WIRE_HASH, false, "terms_hash");
+        check_range(c, m->body.secure_get.attempt, 1, WIRE_ATTEMPTS_MAX, "attempt");
+        check_range(c, m->body.secure_get.exchange, 1, WIRE_EXCHANGE_MAX, "exchange");
+        check_range(c, m->body.secure_get.index, 0, WIRE_CHUNKS_MAX - 1, "index");
+        check_range(c, m->body.secure_get.count, 1, WIRE_CHUNKS_MAX, "count");
+        break;
+    default: /* secure_chunk */
+        check_size(c, m->body.secure_chunk.terms_hash.size, WIRE_HASH, false, "terms_hash");
+        check_range(c, m->body.secure_chunk.attempt, 1, WIRE_ATTEMPTS_MAX, "attempt");
+        check_range(c, m->body.secure_chunk.exchange, 1, WIRE_EXCHANGE_MAX, "exchange");
+        check_range(c, m->body.secure_chunk.chunks, 1, WIRE_CHUNKS_MAX, "chunks");
+        check_that(c, m->body.secure_chunk.index < m->body.secure_chunk.chunks, "index",
+                   "is not below chunks");
+        check_range(c, m->body.secure_chunk.bytes, 1, WIRE_BLOB_MAX, "bytes");
+        break;
+    }
+}
+
 static void check_report(struct check *c, const sotto_Envelope *m) {
     switch (m->which_body) {
     case sotto_Envelope_report_open_tag:
         check_size(c, m->body.report_open.terms_hash.size, WIRE_HASH, false, "terms_hash");
         check_size(c, m->body.report_open.hash.size, WIRE_HASH, false, "hash");
         check_range(c, m->body.report_open.bytes, 1, WIRE_BLOB_MAX, "bytes");
+        check_exchange(c, m->body.report_open.attempt, m->body.report_open.exchange);
         break;
     case sotto_Envelope_report_grant_tag:
         check_size(c, m->body.report_grant.terms_hash.size, WIRE_HASH, false, "terms_hash");
         check_range(c, m->body.report_grant.next_index, 0, WIRE_CHUNKS_MAX, "next_index");
         check_range(c, m->body.report_grant.credit, 0, WIRE_CHUNKS_MAX, "credit");
+        check_exchange(c, m->body.report_grant.attempt, m->body.report_grant.exchange);
         break;
     case sotto_Envelope_report_chunk_tag:
         check_size(c, m->body.report_chunk.terms_hash.size, WIRE_HASH, false, "terms_hash");
         check_range(c, m->body.report_chunk.index, 0, WIRE_CHUNKS_MAX - 1, "index");
+        check_exchange(c, m->body.report_chunk.attempt, m->body.report_chunk.exchange);
         break;
     default: /* report_ack */
         check_size(c, m->body.report_ack.terms_hash.size, WIRE_HASH, false, "terms_hash");
@@ -169,6 +218,7 @@ static void check_report(struct check *c, const sotto_Envelope *m) {
         check_outcome(c, m->body.report_ack.outcome, false);
         CHECK_TEXT(c, m->body.report_ack.reason, false, "reason");
         check_duration(c, m->body.report_ack.come_back_ms, "come_back_ms");
+        check_exchange(c, m->body.report_ack.attempt, m->body.report_ack.exchange);
         break;
     }
 }
@@ -234,6 +284,12 @@ void check_envelope(struct check *c, const sotto_Envelope *m) {
         check_status(c, m->body.error.status);
         CHECK_TEXT(c, m->body.error.text, false, "text");
         check_duration(c, m->body.error.retry_ms, "retry_ms");
+        break;
+    case sotto_Envelope_secure_ready_tag:
+    case sotto_Envelope_secure_state_tag:
+    case sotto_Envelope_secure_get_tag:
+    case sotto_Envelope_secure_chunk_tag:
+        check_secure(c, m);
         break;
     default:
         check_that(c, false, "body", "is missing or not known to this version");

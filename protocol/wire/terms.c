@@ -33,6 +33,37 @@ static void check_pipeline(struct check *c, const sotto_Pipeline *p) {
                "is neither in 2..16 nor 32");
     check_range(c, p->residual_rounds_max, 0, 1000000, "pipeline.residual_rounds_max");
     check_range(c, p->fraction_bits, 8, 40, "pipeline.fraction_bits");
+    check_range(c, p->support, 0, 2, "pipeline.support");
+    check_that(c, p->rotate_log2 == 0 || (p->rotate_log2 >= 3 && p->rotate_log2 <= 15),
+               "pipeline.rotate_log2", "is neither 0 nor in 3..15");
+    check_float(c, p->range, 0.0f, 1e9f, "pipeline.range");
+}
+
+/* Under masks the whole pipeline is common to all members. */
+static void check_privacy(struct check *c, const sotto_Terms *t) {
+    const sotto_PrivacyTerms *p = &t->privacy;
+    check_range(c, p->secure_aggregation, 0, 2, "privacy.secure_aggregation");
+    check_range(c, p->minimum_group, 0, 1000000, "privacy.minimum_group");
+    check_float(c, p->noise_multiplier, 0.0f, 1e6f, "privacy.noise_multiplier");
+    check_range(c, p->exchange_ms, 0, WIRE_DURATION_MAX_MS, "privacy.exchange_ms");
+    check_float(c, p->adversarial, 0.0f, 1.0f, "privacy.adversarial");
+    check_float(c, p->dropout, 0.0f, 1.0f, "privacy.dropout");
+    if (p->secure_aggregation < 2) {
+        check_range(c, p->ring_bits, 0, 0, "privacy.ring_bits");
+        return;
+    }
+    check_that(c,
+               p->ring_bits == 16 || p->ring_bits == 20 || p->ring_bits == 24 || p->ring_bits == 32,
+               "privacy.ring_bits", "is none of 16, 20, 24, 32");
+    check_range(c, p->minimum_group, 10, 16384, "privacy.minimum_group");
+    check_range(c, p->adversary, 1, 2, "privacy.adversary");
+    check_range(c, t->n_max, 10, 16384, "n_max");
+    if (t->kind != sotto_Kind_KIND_TRAIN || !t->has_pipeline)
+        return;
+    check_that(c, t->pipeline.support != 0 || !(t->pipeline.keep < 1.0f), "pipeline.support",
+               "is each device's own, sums under masks need a common one");
+    check_that(c, t->pipeline.range > 0.0f, "pipeline.range", "is not above 0");
+    check_that(c, t->pipeline.bits <= 16, "pipeline.bits", "is not in 2..16");
 }
 
 void check_terms(struct check *c, const sotto_Terms *t) {
@@ -51,11 +82,8 @@ void check_terms(struct check *c, const sotto_Terms *t) {
         check_rule(c, &t->rule);
     if (t->has_pipeline)
         check_pipeline(c, &t->pipeline);
-    if (t->has_privacy) {
-        check_range(c, t->privacy.secure_aggregation, 0, 2, "privacy.secure_aggregation");
-        check_range(c, t->privacy.minimum_group, 0, 1000000, "privacy.minimum_group");
-        check_float(c, t->privacy.noise_multiplier, 0.0f, 1e6f, "privacy.noise_multiplier");
-    }
+    if (t->has_privacy)
+        check_privacy(c, t);
     check_range(c, t->weight_max, 1, 1u << 24, "weight_max");
     check_range(c, t->n_max, 1, 1000000, "n_max");
     /* Under masks nothing is sealed to the round. */

@@ -27,6 +27,10 @@ const char *wire_name(const sotto_Envelope *message) {
         {sotto_Envelope_decline_tag, "decline"},
         {sotto_Envelope_decline_reply_tag, "decline_reply"},
         {sotto_Envelope_error_tag, "error"},
+        {sotto_Envelope_secure_ready_tag, "secure_ready"},
+        {sotto_Envelope_secure_state_tag, "secure_state"},
+        {sotto_Envelope_secure_get_tag, "secure_get"},
+        {sotto_Envelope_secure_chunk_tag, "secure_chunk"},
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (names[i].tag == message->which_body)

@@ -17,6 +17,9 @@
 #define WIRE_DURATION_MAX_MS (31ull * 24 * 3600 * 1000)
 #define WIRE_BLOB_MAX        (1ull << 31) /* bytes of a package or a report */
 #define WIRE_CHUNKS_MAX      (1u << 16)   /* chunks of a blob, and credit */
+/* Sessions of secure aggregation under one terms: a device is regrouped at most 3 times. */
+#define WIRE_ATTEMPTS_MAX 4u
+#define WIRE_EXCHANGE_MAX 9u /* enum secagg_kind */
 
 struct wire_hash {
     uint8_t b[WIRE_HASH];
