@@ -37,6 +37,9 @@ void terms_spec(const sotto_Terms *t, const struct layout *layout, struct codec_
         p->error_feedback = t->pipeline.error_feedback;
         p->residual_rounds_max = t->pipeline.residual_rounds_max;
         p->fraction_bits = t->pipeline.fraction_bits;
+        p->support = (enum codec_support)t->pipeline.support;
+        p->rotate_log2 = t->pipeline.rotate_log2;
+        p->range = t->pipeline.range;
     }
     if (t->kind != sotto_Kind_KIND_TRAIN)
         return;

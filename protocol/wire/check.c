@@ -103,6 +103,7 @@ static void check_check_in(struct check *c, const sotto_CheckIn *m) {
     CHECK_TEXT(c, m->version, false, "version");
     check_size(c, m->package_held.size, WIRE_HASH, true, "package_held");
     check_size(c, m->terms_held.size, WIRE_HASH, true, "terms_held");
+    check_float(c, m->samples_per_s, 0, 1e12f, "samples_per_s");
     check_range(c, m->open_reports_count, 0, ARRAY_LEN(m->open_reports), "open_reports");
     for (size_t i = 0; c->status == SOTTO_OK && i < m->open_reports_count; i++)
         check_size(c, m->open_reports[i].terms_hash.size, WIRE_HASH, false,

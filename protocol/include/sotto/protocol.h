@@ -5,6 +5,7 @@
 #include "sotto/base.h"
 #include "sotto/protocol/chunk.h"
 #include "sotto/protocol/codec.h"
+#include "sotto/protocol/masked.h"
 #include "sotto/protocol/identity.h"
 #include "sotto/protocol/seal.h"
 #include "sotto/protocol/transport.h"

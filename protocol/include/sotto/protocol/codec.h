@@ -14,6 +14,12 @@
 #define CODEC_SECTIONS_MAX     4
 #define CODEC_WEIGHT_MAX_LIMIT (1u << 24)
 
+/* Which coordinates of a weight segment are sent. */
+enum codec_support {
+    CODEC_SUPPORT_OWN = 0,       /* each device's largest: plain tasks only */
+    CODEC_SUPPORT_ROUND = 1,     /* drawn from (task seed, round): the same for all */
+    CODEC_SUPPORT_PUBLISHED = 2, /* a mask that the package carries, of the last aggregate */
+};
 /* Stages of one update, from the terms (sotto_Pipeline). */
 struct codec_pipeline {
     float clip_norm; /* L2 bound of the whole update (section 0); 0: none */
@@ -26,9 +32,13 @@ struct codec_pipeline {
     bool error_feedback;
     uint32_t residual_rounds_max; /* 0: no limit */
     unsigned fraction_bits;       /* F of the accumulators, 8..40 */
+    /* Under masks (sotto/protocol/masked.h); 0 in plain tasks. */
+    enum codec_support support;
+    unsigned rotate_log2; /* Hadamard blocks of at most 2^this, 3..15; 0: no rotation */
+    float range;          /* bound of a coordinate (after rotation): the common scale */
 };
 #define CODEC_PIPELINE_INIT                                                                        \
-    { 0.0f, 16.0f, 1.0f, 32, false, false, 0, 30 }
+    { 0.0f, 16.0f, 1.0f, 32, false, false, 0, 30, CODEC_SUPPORT_OWN, 0, 0.0f }
 
 enum codec_scalar {
     CODEC_WEIGHT = 0,
