@@ -72,6 +72,7 @@ static void send_check_in(struct session *s) {
     c->document_version = s->document->version;
     c->memory_bytes = s->config.memory_bytes;
     WIRE_SET_TEXT(c->backend, s->config.backend);
+    c->samples_per_s = s->config.samples_per_s;
     WIRE_SET_TEXT(c->tier, s->config.tier);
     WIRE_SET_TEXT(c->version, s->config.version);
     if (s->held_any)

@@ -441,6 +441,11 @@ uint32_t session_permille(const struct session *s) {
     return all == 0 ? 0 : (uint32_t)(num_min_u64(done, all) * 1000 / all);
 }
 
+void session_backend(struct session *s, const char *backend, float samples_per_s) {
+    WIRE_SET_TEXT(s->config.backend, backend);
+    s->config.samples_per_s = samples_per_s;
+}
+
 void session_document(struct session *s, const struct id_document *document) {
     s->document = document;
     s->failures = s->refusals = 0;

@@ -170,7 +170,7 @@ enum sotto_status control_status(struct coordinator *c, const struct control_req
 
 static enum sotto_status device_line(void *ctx, const struct store_device *d) {
     struct listing *l = ctx;
-    char seen[24], enrolled[24];
+    char seen[24], up[32], down[32], speed[24];
     const char *state = d->revoked_ms ? "revoked" : "enrolled";
     l->rows++;
     if (l->r->json) {
@@ -184,12 +184,17 @@ static enum sotto_status device_line(void *ctx, const struct store_device *d) {
         json_put_u64(&l->j, "seen_ms", (uint64_t)d->seen_ms);
         json_put_u64(&l->j, "reports", d->reports);
         json_put_u64(&l->j, "rejected", d->rejected);
+        json_put_f64(&l->j, "samples_per_s", d->samples_per_s);
+        json_put_u64(&l->j, "bytes_up", d->bytes_up);
+        json_put_u64(&l->j, "bytes_down", d->bytes_down);
         json_object_end(&l->j);
     } else {
-        buf_printf(l->out, "%-8llu %-9s %-20s %-20s %8llu %9llu  %-10s %s\n",
-                   (unsigned long long)d->serial, state, control_time(d->enrolled_ms, enrolled),
-                   control_time(d->seen_ms, seen), (unsigned long long)d->reports,
-                   (unsigned long long)d->rejected, d->version, d->backend);
+        snprintf(speed, sizeof speed, "%.0f", d->samples_per_s);
+        buf_printf(l->out, "%-8llu %-9s %-20s %8llu %9llu %10s %10s %10s  %-10s %s\n",
+                   (unsigned long long)d->serial, state, control_time(d->seen_ms, seen),
+                   (unsigned long long)d->reports, (unsigned long long)d->rejected,
+                   d->samples_per_s > 0 ? speed : "-", num_format_size(up, sizeof up, d->bytes_up),
+                   num_format_size(down, sizeof down, d->bytes_down), d->version, d->backend);
     }
     return SOTTO_OK;
 }
@@ -201,8 +206,9 @@ enum sotto_status control_devices(struct coordinator *c, const struct control_re
     if (r->json)
         json_array_begin(&l.j);
     else
-        buf_printf(out, "%-8s %-9s %-20s %-20s %8s %9s  %-10s %s\n", "SERIAL", "STATE",
-                   "ENROLLED (UTC)", "SEEN (UTC)", "REPORTS", "REJECTED", "VERSION", "BACKEND");
+        buf_printf(out, "%-8s %-9s %-20s %8s %9s %10s %10s %10s  %-10s %s\n", "SERIAL", "STATE",
+                   "SEEN (UTC)", "REPORTS", "REJECTED", "SAMPLES/S", "UP", "DOWN", "VERSION",
+                   "BACKEND");
     enum sotto_status status = store_device_each(c->store, device_line, &l, err);
     if (r->json) {
         json_array_end(&l.j);

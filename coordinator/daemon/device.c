@@ -2,6 +2,7 @@
 #include "daemon/daemon_int.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -164,6 +165,11 @@ static enum sotto_status add_outcome(struct coordinator *c, uint64_t serial,
     return SOTTO_OK;
 }
 
+/* Speeds differ a little each time; a write is for a change that somebody would look at. */
+static bool other_speed(double was, double now) {
+    return fabs(now - was) > 0.1 * was;
+}
+
 static enum sotto_status note_seen(struct coordinator *c, uint64_t serial, const sotto_CheckIn *in,
                                    struct sotto_error *err) {
     struct store_device d;
@@ -173,12 +179,13 @@ static enum sotto_status note_seen(struct coordinator *c, uint64_t serial, const
     int64_t now = clock_wall_ms();
     if (d.seen_ms <= now && now - d.seen_ms < SEEN_EVERY_MS &&
         strcmp(d.backend, in->backend) == 0 && strcmp(d.tier, in->tier) == 0 &&
-        strcmp(d.version, in->version) == 0)
+        strcmp(d.version, in->version) == 0 &&
+        !other_speed(d.samples_per_s, (double)in->samples_per_s))
         return SOTTO_OK;
     status = store_begin(c->store, err);
-    return status == SOTTO_OK
-               ? store_device_seen(c->store, serial, now, in->version, in->tier, in->backend, err)
-               : status;
+    return status == SOTTO_OK ? store_device_seen(c->store, serial, now, in->version, in->tier,
+                                                  in->backend, (double)in->samples_per_s, err)
+                              : status;
 }
 
 static enum sotto_status ask_tasks(struct coordinator *c, struct reply_to *to,
@@ -297,7 +304,7 @@ static bool delta_file(struct coordinator *c, const struct wire_hash *base,
  * request is not piled up in memory. BUSY when the peer's queue is full. */
 static enum sotto_status send_chunk(struct coordinator *c, const struct reply_to *to, int fd,
                                     sotto_Envelope *e, uint32_t index, uint8_t *chunk,
-                                    struct buf *control) {
+                                    struct buf *control, uint64_t *moved) {
     sotto_PackageChunk *m = &e->body.package_chunk;
     uint32_t size = chunk_size(m->bytes, index);
     m->index = index;
@@ -309,6 +316,7 @@ static enum sotto_status send_chunk(struct coordinator *c, const struct reply_to
                                        view_of(chunk, size), NULL);
     if (status != SOTTO_OK)
         return status;
+    *moved += size;
     for (uint32_t i = 0; i < c->task_count; i++)
         if (memcmp(c->tasks[i]->version.package_hash.b, m->hash.bytes, WIRE_HASH) == 0) {
             c->tasks[i]->round.bytes_down += size;
@@ -356,9 +364,10 @@ enum sotto_status package_request(struct coordinator *c, const struct reply_to *
     uint8_t *chunk = mem_alloc(CHUNK_BYTES);
     int fd = chunk ? open_package(c, in, &hash, m) : -1;
     enum sotto_status sent = fd < 0 ? SOTTO_IO : SOTTO_OK;
-    uint64_t count = num_min_u64(in->count, PACKAGE_CHUNKS_MAX);
+    uint64_t count = num_min_u64(in->count, PACKAGE_CHUNKS_MAX), moved = 0;
     for (uint64_t i = in->index; i < (uint64_t)in->index + count && i < m->chunks; i++) {
-        sent = sent == SOTTO_OK ? send_chunk(c, to, fd, &e, (uint32_t)i, chunk, &control) : sent;
+        sent = sent == SOTTO_OK ? send_chunk(c, to, fd, &e, (uint32_t)i, chunk, &control, &moved)
+                                : sent;
         if (sent != SOTTO_OK)
             break; /* BUSY, UNREACHABLE: lost chunks are asked for again */
     }
@@ -368,6 +377,8 @@ enum sotto_status package_request(struct coordinator *c, const struct reply_to *
         status = outbox_send_error(c->outbox, to, SOTTO_BUSY, 10000,
                                    "the package cannot be read now; try later", err);
     }
+    if (moved > 0 && status == SOTTO_OK && (status = store_begin(c->store, err)) == SOTTO_OK)
+        status = store_device_moved(c->store, to->serial, 0, moved, err);
     if (fd >= 0)
         close(fd);
     buf_deinit(&control);

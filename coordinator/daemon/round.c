@@ -218,6 +218,7 @@ static enum sotto_status accept_report(struct task_host *t, const struct round_a
     TRY(store_member_report(t->c->store, t->row.id, t->round.round, a->serial, ROUND_STORED,
                             bytes > 0 ? (uint64_t)bytes : 0, err));
     TRY(store_device_count_report(t->c->store, a->serial, false, err));
+    TRY(store_device_moved(t->c->store, a->serial, bytes > 0 ? (uint64_t)bytes : 0, 0, err));
     t->round.bytes_up += bytes > 0 ? (uint64_t)bytes : 0;
     TRY(answer_ack(t, a, to, &t->round.terms_hash, SOTTO_OK, sotto_Outcome_OUTCOME_OPEN, err));
     TRY(work_check(t, a->serial, a->group, true, err));

@@ -48,6 +48,8 @@ struct store_device {
     char version[32], tier[32], backend[64];
     int64_t enrolled_ms, seen_ms, revoked_ms; /* revoked_ms 0: not */
     uint64_t rejected, reports;
+    double samples_per_s;          /* as the device says; 0: it has not measured yet */
+    uint64_t bytes_up, bytes_down; /* of its reports, and of packages sent to it */
 };
 struct store_ticket {
     struct id_ticket ticket;
@@ -66,7 +68,9 @@ enum sotto_status store_device_get(struct store *s, uint64_t serial, struct stor
                                    struct sotto_error *err);
 enum sotto_status store_device_seen(struct store *s, uint64_t serial, int64_t now_ms,
                                     const char *version, const char *tier, const char *backend,
-                                    struct sotto_error *err);
+                                    double samples_per_s, struct sotto_error *err);
+enum sotto_status store_device_moved(struct store *s, uint64_t serial, uint64_t up, uint64_t down,
+                                     struct sotto_error *err); /* more bytes */
 enum sotto_status store_device_count_report(struct store *s, uint64_t serial, bool rejected,
                                             struct sotto_error *err);
 enum sotto_status store_device_revoke(struct store *s, uint64_t serial, int64_t now_ms,

@@ -92,7 +92,7 @@ enum sotto_status store_device_add(struct store *s, const struct id_cert *cert, 
 
 #define DEVICE_COLUMNS                                                                             \
     "serial, device_key, curve_key, version, tier, backend, enrolled_ms, seen_ms, revoked_ms, "    \
-    "rejected, reports"
+    "rejected, reports, samples_per_s, bytes_up, bytes_down"
 
 static enum sotto_status device_row(sqlite3_stmt *stmt, struct store_device *d,
                                     struct sotto_error *err) {
@@ -108,6 +108,9 @@ static enum sotto_status device_row(sqlite3_stmt *stmt, struct store_device *d,
     d->revoked_ms = sqlite3_column_int64(stmt, 8);
     d->rejected = (uint64_t)sqlite3_column_int64(stmt, 9);
     d->reports = (uint64_t)sqlite3_column_int64(stmt, 10);
+    d->samples_per_s = sqlite3_column_double(stmt, 11);
+    d->bytes_up = (uint64_t)sqlite3_column_int64(stmt, 12);
+    d->bytes_down = (uint64_t)sqlite3_column_int64(stmt, 13);
     if (status != SOTTO_OK)
         return SOTTO_FAIL(err, status, "store: device %llu has a damaged key",
                           (unsigned long long)d->serial);
@@ -148,11 +151,19 @@ enum sotto_status store_device_each(struct store *s,
 
 enum sotto_status store_device_seen(struct store *s, uint64_t serial, int64_t now_ms,
                                     const char *version, const char *tier, const char *backend,
-                                    struct sotto_error *err) {
-    return db_run(
-        s, err,
-        "UPDATE devices SET seen_ms = ?, version = ?, tier = ?, backend = ? WHERE serial = ?",
-        "ittti", now_ms, version, tier, backend, (int64_t)serial);
+                                    double samples_per_s, struct sotto_error *err) {
+    return db_run(s, err,
+                  "UPDATE devices SET seen_ms = ?, version = ?, tier = ?, backend = ?, "
+                  "samples_per_s = ? WHERE serial = ?",
+                  "itttdi", now_ms, version, tier, backend, samples_per_s, (int64_t)serial);
+}
+
+enum sotto_status store_device_moved(struct store *s, uint64_t serial, uint64_t up, uint64_t down,
+                                     struct sotto_error *err) {
+    return db_run(s, err,
+                  "UPDATE devices SET bytes_up = bytes_up + ?, bytes_down = bytes_down + ? "
+                  "WHERE serial = ?",
+                  "iii", (int64_t)up, (int64_t)down, (int64_t)serial);
 }
 
 enum sotto_status store_device_count_report(struct store *s, uint64_t serial, bool rejected,

@@ -71,6 +71,10 @@ const char *const store_migrations[] = {
     "NOT NULL,"
     "  task TEXT NOT NULL, round INTEGER NOT NULL, text TEXT NOT NULL) STRICT;"
     "CREATE INDEX events_at ON events (at_ms);",
+    /* 2: how fast a device trains, as it says, and what went over its link, as we counted */
+    "ALTER TABLE devices ADD COLUMN samples_per_s REAL NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN bytes_up INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE devices ADD COLUMN bytes_down INTEGER NOT NULL DEFAULT 0;",
 };
 const size_t store_migration_count = ARRAY_LEN(store_migrations);
 

@@ -148,7 +148,9 @@ static void identities_are_kept(void **state) {
     assert_true(known);
     ASSERT_OK(store_curve_known(s, other.device_curve, &known, &err));
     assert_false(known);
-    ASSERT_OK(store_device_seen(s, 1, 99, "1.1", "big", "cpu", &err));
+    ASSERT_OK(store_device_seen(s, 1, 99, "1.1", "big", "cpu", 250.5, &err));
+    ASSERT_OK(store_device_moved(s, 1, 10, 0, &err));
+    ASSERT_OK(store_device_moved(s, 1, 5, 7, &err));
     ASSERT_OK(store_device_count_report(s, 1, false, &err));
     ASSERT_OK(store_device_count_report(s, 1, true, &err));
     ASSERT_OK(store_device_get(s, 1, &d, &err));
@@ -156,6 +158,9 @@ static void identities_are_kept(void **state) {
     assert_int_equal(d.seen_ms, 99);
     assert_int_equal(d.reports, 1);
     assert_int_equal(d.rejected, 1);
+    assert_true(d.samples_per_s == 250.5);
+    assert_int_equal(d.bytes_up, 15);
+    assert_int_equal(d.bytes_down, 7);
     ASSERT_OK(store_device_revoke(s, 1, 55, &err));
     ASSERT_OK(store_device_revoke(s, 1, 66, &err)); /* the first time holds */
     ASSERT_OK(store_device_get(s, 1, &d, &err));

@@ -39,6 +39,8 @@ static void check_ins(void **state) {
     BREAK(2, m.body.check_in.version[1] = '\x1b', "version");
     BREAK(2, m.body.check_in.package_held.size = 31, "package_held");
     BREAK(2, m.body.check_in.terms_held.size = 1, "terms_held");
+    BREAK(2, m.body.check_in.samples_per_s = -1.0f, "samples_per_s");
+    BREAK(2, m.body.check_in.samples_per_s = NAN, "samples_per_s");
     BREAK(2, m.body.check_in.open_reports_count = 17, "open_reports");
     BREAK(2, m.body.check_in.open_reports[0].terms_hash.size = 0, "open_reports.terms_hash");
     BREAK(3, m.body.check_in_reply.come_back_ms = WIRE_DURATION_MAX_MS + 1, "come_back_ms");

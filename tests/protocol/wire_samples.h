@@ -59,6 +59,7 @@ static inline void sample_check_in(sotto_Envelope *m) {
     m->body.check_in.open_reports_count = 1;
     SAMPLE_FILL(m->body.check_in.open_reports[0].terms_hash, 32, 6);
     SAMPLE_FILL(m->body.check_in.terms_held, 32, 7);
+    m->body.check_in.samples_per_s = 1234.5f;
 }
 
 static inline void sample_check_in_reply(sotto_Envelope *m) {

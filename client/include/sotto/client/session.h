@@ -152,6 +152,7 @@ struct session_config {
     struct session_policy policy;
     uint64_t memory_bytes;
     char backend[64], tier[32], version[32];
+    float samples_per_s;  /* that backend trains, measured; 0: not yet */
     uint64_t jitter_seed; /* of back-off */
 };
 /* What a host restores after a restart. */
@@ -205,6 +206,8 @@ uint32_t session_permille(const struct session *s);
  * link since the last answer. */
 uint32_t session_answers(const struct session *s);
 uint32_t session_failures(const struct session *s);
+/* What the next check-in says of the backend and its speed. */
+void session_backend(struct session *s, const char *backend, float samples_per_s);
 /* A newer document, borrowed for the session's life: after STORE_DOCUMENT, or when one was given by
  * hand. */
 void session_document(struct session *s, const struct id_document *document);
