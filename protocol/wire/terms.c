@@ -21,6 +21,10 @@ static void check_rule(struct check *c, const sotto_LocalRule *r) {
     check_float(c, r->weight_decay, 0.0f, 1000.0f, "rule.weight_decay");
     check_float(c, r->prox_mu, 0.0f, 1e6f, "rule.prox_mu");
     check_float(c, r->clip_norm, 0.0f, 1e9f, "rule.clip_norm");
+    check_range(c, r->algorithm, 0, WIRE_ALGORITHM_MAX, "rule.algorithm");
+    /* Control variates are displacements a step: a proximal pull is another such term. */
+    check_that(c, r->algorithm != WIRE_ALGORITHM_SCAFFOLD || r->prox_mu <= 0.0f, "rule.prox_mu",
+               "does not go with control variates");
 }
 
 static void check_pipeline(struct check *c, const sotto_Pipeline *p) {

@@ -164,6 +164,9 @@ static void terms_rule_and_pipeline(void **state) {
     BREAK_TERMS(t.rule.weight_decay = NAN, "rule.weight_decay");
     BREAK_TERMS(t.rule.prox_mu = -1.0f, "rule.prox_mu");
     BREAK_TERMS(t.rule.clip_norm = INFINITY, "rule.clip_norm");
+    BREAK_TERMS(t.rule.algorithm = WIRE_ALGORITHM_MAX + 1, "rule.algorithm");
+    BREAK_TERMS((t.rule.algorithm = WIRE_ALGORITHM_SCAFFOLD, t.rule.prox_mu = 0.5f),
+                "rule.prox_mu");
     BREAK_TERMS(t.pipeline.clip_norm = -1.0f, "pipeline.clip_norm");
     BREAK_TERMS(t.pipeline.clip_inf = 0.0f, "pipeline.clip_inf");
     BREAK_TERMS(t.pipeline.clip_inf = NAN, "pipeline.clip_inf");

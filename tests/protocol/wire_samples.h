@@ -25,7 +25,8 @@ static inline void sample_terms(sotto_Terms *t) {
     t->package_bytes = 123456;
     WIRE_SET_TEXT(t->collection, "shaft");
     t->has_rule = true;
-    t->rule = (sotto_LocalRule){.epochs = 2, .batch = 32, .lr = 0.1f, .momentum = 0.9f};
+    t->rule =
+        (sotto_LocalRule){.epochs = 2, .batch = 32, .lr = 0.1f, .momentum = 0.9f, .algorithm = 1};
     t->has_pipeline = true;
     t->pipeline = (sotto_Pipeline){.clip_norm = 10.0f,
                                    .clip_inf = 1.0f,

@@ -21,6 +21,12 @@
 #define WIRE_ATTEMPTS_MAX 4u
 #define WIRE_EXCHANGE_MAX 9u /* enum secagg_kind */
 
+/* LocalRule.algorithm; the values of the model room's enum train_algorithm. */
+#define WIRE_ALGORITHM_SGD      0u
+#define WIRE_ALGORITHM_NOVA     1u
+#define WIRE_ALGORITHM_SCAFFOLD 2u
+#define WIRE_ALGORITHM_MAX      2u
+
 struct wire_hash {
     uint8_t b[WIRE_HASH];
 };
