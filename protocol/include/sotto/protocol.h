@@ -8,6 +8,7 @@
 #include "sotto/protocol/masked.h"
 #include "sotto/protocol/identity.h"
 #include "sotto/protocol/seal.h"
+#include "sotto/protocol/secure.h"
 #include "sotto/protocol/transport.h"
 #include "sotto/protocol/wire.h"
 
