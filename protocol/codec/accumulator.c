@@ -7,7 +7,7 @@
 #include "codec_int.h"
 
 #define SUMS_MAGIC   0x4d555353u /* "SSUM" */
-#define SUMS_VERSION 1u
+#define SUMS_VERSION 2u
 #define SUMS_HASH    32u
 
 void accumulator_deinit(struct accumulator *a) {
@@ -79,8 +79,7 @@ enum sotto_status accumulator_add_head(struct accumulator *a, const struct codec
     if (a->updates >= a->accept_max)
         return SOTTO_LIMIT;
     for (int i = 0; i < CODEC_SCALARS; i++)
-        a->scalars[i] += i == CODEC_LOSS ? llrint(ldexp(head->scalars[i], CODEC_LOSS_BITS))
-                                         : llrint(head->scalars[i]);
+        a->scalars[i] += codec_scalar_whole(i, head->scalars[i]);
     a->updates++;
     return SOTTO_OK;
 }
@@ -122,8 +121,7 @@ enum sotto_status accumulator_mean(const struct accumulator *a, const struct cod
 }
 
 double accumulator_scalar(const struct accumulator *a, enum codec_scalar s) {
-    const double sum = (double)a->scalars[s];
-    return s == CODEC_LOSS ? ldexp(sum, -(int)CODEC_LOSS_BITS) : sum;
+    return ldexp((double)a->scalars[s], -(int)codec_scalar_forms[s].fraction_bits);
 }
 
 size_t accumulator_save_bytes(const struct accumulator *a) {
@@ -189,10 +187,9 @@ enum sotto_status accumulator_load(struct accumulator *a, struct view bytes,
     load_header(a, &r, &updates);
     TRY(reader_finish(&r, false, "saved sums", err));
     for (int i = 0; i < CODEC_SCALARS; i++) {
-        const uint64_t each = i == CODEC_LOSS ? (uint64_t)CODEC_LOSS_MAX << CODEC_LOSS_BITS
-                                              : (uint64_t)CODEC_COUNT_MAX;
         const uint64_t sum = reader_u64(&r, "scalar");
-        if (sum > updates * each) /* later additions rely on it not to overflow */
+        if (sum >
+            updates * codec_scalar_forms[i].most) /* later additions rely on it not to overflow */
             TRY_FAIL(err, SOTTO_CORRUPT, "saved sums hold a scalar that %u updates cannot give",
                      updates);
         a->scalars[i] = (int64_t)sum;

@@ -3,15 +3,16 @@
 #ifndef SOTTO_PROTOCOL_CODEC_INT_H
 #define SOTTO_PROTOCOL_CODEC_INT_H
 
+#include <math.h>
+
 #include "sotto/protocol/codec.h"
 
 #define CODEC_MAGIC   0x5355u /* "US" */
-#define CODEC_VERSION 1u
+#define CODEC_VERSION 2u
 #define CODEC_CHUNK                                                                                \
     512u /* values decoded at a time; a multiple of 8, so that packed chunks start at a byte */
 #define CODEC_RICE_MAX   16u  /* a gap is below 2^16 */
 #define CODEC_NORM_SLACK 1e-3 /* of the coordinator's norm check */
-#define CODEC_LOSS_BITS  16u
 
 /* A decoded head. scales has one entry per segment of all sections (unused where values are fp32).
  */
@@ -45,6 +46,11 @@ struct codec_piece {
 /* Fills the piece of place's segment-th segment; false when the block ends before it. */
 bool codec_piece_of(const struct codec_spec *spec, const struct codec_place *place,
                     uint32_t segment, struct codec_piece *out);
+
+/* A scalar as the whole number that is summed. */
+static inline int64_t codec_scalar_whole(int scalar, double value) {
+    return llrint(ldexp(value, (int)codec_scalar_forms[scalar].fraction_bits));
+}
 
 static inline int32_t codec_level_max(unsigned bits) {
     return (int32_t)((1u << (bits - 1)) - 1u);

@@ -49,16 +49,17 @@ struct view codec_update_part(const struct codec_update *u, uint32_t part) {
 /* ---- Stage: what comes in ------------------------------------------------------------------ */
 
 static enum sotto_status check_input(const struct encoder *e) {
-    static const char *const names[CODEC_SCALARS] = {"weight", "steps", "loss", "correct", "seen"};
     for (int i = 0; i < CODEC_SCALARS; i++) {
+        const struct codec_scalar_form *form = &codec_scalar_forms[i];
         const double v = e->in->scalars[i];
-        const double most = i == CODEC_LOSS     ? CODEC_LOSS_MAX
-                            : i == CODEC_WEIGHT ? (double)e->spec->weight_max
-                                                : (double)CODEC_COUNT_MAX;
+        const double most = i == CODEC_WEIGHT
+                                ? (double)e->spec->weight_max
+                                : ldexp((double)form->most, -(int)form->fraction_bits);
         const double least = i == CODEC_WEIGHT ? 1.0 : 0.0;
-        if (!(v >= least && v <= most) || (i != CODEC_LOSS && v != floor(v)))
+        const bool whole = form->fraction_bits == 0;
+        if (!(v >= least && v <= most) || (whole && v != floor(v)))
             return SOTTO_FAIL(e->err, SOTTO_INVALID, "%s %g of an update; allowed: %s%g to %g",
-                              names[i], v, i == CODEC_LOSS ? "" : "whole numbers, ", least, most);
+                              form->name, v, whole ? "whole numbers, " : "", least, most);
     }
     for (uint32_t s = 0; s < e->spec->section_count; s++) {
         const uint32_t n = e->spec->sections[s].layout->total;
@@ -286,7 +287,7 @@ static void encode_head(struct encoder *e) {
         if (i == CODEC_LOSS)
             buf_put_f64(out, e->in->scalars[i]);
         else
-            buf_put_varint(out, (uint64_t)e->in->scalars[i]);
+            buf_put_varint(out, (uint64_t)codec_scalar_whole(i, e->in->scalars[i]));
     e->scales_at = out->len;
     if (e->spec->pipeline.bits != 32)
         for (uint32_t i = 0; i < codec_segment_total(e->spec); i++)

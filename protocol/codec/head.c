@@ -5,15 +5,27 @@
 
 #include "codec_int.h"
 
-static const char *const scalar_names[CODEC_SCALARS] = {"weight", "steps", "loss", "correct",
-                                                        "seen"};
+#define LOSS_MOST ((uint64_t)CODEC_LOSS_MAX << CODEC_LOSS_BITS)
+
+const struct codec_scalar_form codec_scalar_forms[CODEC_SCALARS] = {
+    [CODEC_WEIGHT] = {"weight", 0, CODEC_COUNT_MAX},
+    [CODEC_STEPS] = {"steps", 0, CODEC_COUNT_MAX},
+    [CODEC_LOSS] = {"loss", CODEC_LOSS_BITS, LOSS_MOST},
+    [CODEC_CORRECT] = {"correct", 0, CODEC_COUNT_MAX},
+    [CODEC_SEEN] = {"seen", 0, CODEC_COUNT_MAX},
+    [CODEC_WEIGHTED_STEPS] = {"weighted steps", CODEC_STEPS_BITS, (uint64_t)1 << 40},
+};
+_Static_assert(((uint64_t)1 << 40) * CODEC_ACCEPT_MAX_LIMIT <= INT64_MAX, "sums of scalars fit");
+_Static_assert(LOSS_MOST <= INT64_MAX / CODEC_ACCEPT_MAX_LIMIT, "sums of scalars fit");
 
 static void read_scalars(struct codec_head *h, const struct codec_spec *spec, struct reader *r) {
     for (int i = 0; i < CODEC_SCALARS; i++) {
+        const struct codec_scalar_form *form = &codec_scalar_forms[i];
         if (i == CODEC_LOSS)
-            h->scalars[i] = reader_f64(r, scalar_names[i]);
+            h->scalars[i] = reader_f64(r, form->name);
         else
-            h->scalars[i] = (double)reader_varint(r, CODEC_COUNT_MAX, scalar_names[i]);
+            h->scalars[i] =
+                ldexp((double)reader_varint(r, form->most, form->name), -(int)form->fraction_bits);
     }
     if (!(h->scalars[CODEC_LOSS] >= 0.0 && h->scalars[CODEC_LOSS] <= CODEC_LOSS_MAX))
         reader_fail(r, SOTTO_CORRUPT, "loss");

@@ -82,6 +82,7 @@ static inline void case_fill(struct codec_case *c, struct rng *r) {
     c->in.scalars[CODEC_STEPS] = rng_below(r, 1000);
     c->in.scalars[CODEC_LOSS] = rng_f64(r) * 1000.0;
     c->in.scalars[CODEC_SEEN] = rng_below(r, 1000);
+    c->in.scalars[CODEC_WEIGHTED_STEPS] = 0.25 * rng_below(r, 100000);
     c->in.scalars[CODEC_CORRECT] = rng_below(r, 1000);
 }
 

@@ -324,11 +324,12 @@ static void golden_bytes(void **state) {
     c.in.scalars[CODEC_LOSS] = 1.5;
     c.in.scalars[CODEC_CORRECT] = 7;
     c.in.scalars[CODEC_SEEN] = 9;
+    c.in.scalars[CODEC_WEIGHTED_STEPS] = 300 * 12.5;
     ASSERT_OK(codec_encode(&c.spec, &c.in, &r, &c.update, &err));
     assert_true(c.update.bytes.len * 2 < sizeof hex);
     num_format_hex(hex, c.update.bytes.data, c.update.bytes.len);
     assert_string_equal(hex,
-                        "55530101ac020c000000000000f83f0709"
+                        "55530201ac020c000000000000f83f070980cc3a"
                         "0000803e0000803f" /* scales 0.25 and 1 */
                         "0002f2a7c46302" /* as many as expected, b = 2; 2 -1 7 -6; gaps 2 0 16 10 */
                         "070d" /* 7 0 -3 */);

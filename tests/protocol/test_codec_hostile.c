@@ -193,13 +193,17 @@ static void heads_that_lie(void **state) {
     c.spec.weight_max = (uint32_t)c.in.scalars[CODEC_WEIGHT] - 1;
     ASSERT_FAILS(codec_head_decode(&c.spec, part, &head, &err), SOTTO_LIMIT, "weight");
     c.spec.weight_max = 1000;
-    static const uint8_t weightless[] = {0x55, 0x53, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0,
-                                         0,    0,    0, 0, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t weightless[] = {0x55, 0x53, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0,
+                                         0,    0,    0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     ASSERT_FAILS(codec_head_decode(&c.spec, view_of(weightless, sizeof weightless), &head, &err),
                  SOTTO_LIMIT, "weight");
-    c.update.bytes.data[2] = 2;
-    ASSERT_FAILS(codec_head_decode(&c.spec, part, &head, &err), SOTTO_VERSION, "version");
+    static const uint8_t tireless[] = {0x55, 0x53, 2, 1, 1, 0,    0,    0,    0,    0,    0,
+                                       0,    0,    0, 0, 0, 0x81, 0x80, 0x80, 0x80, 0x80, 0x20};
+    ASSERT_FAILS(codec_head_decode(&c.spec, view_of(tireless, sizeof tireless), &head, &err),
+                 SOTTO_LIMIT, "weighted steps");
     c.update.bytes.data[2] = 1;
+    ASSERT_FAILS(codec_head_decode(&c.spec, part, &head, &err), SOTTO_VERSION, "version");
+    c.update.bytes.data[2] = 2;
     c.update.bytes.data[3] = 2;
     ASSERT_FAILS(codec_head_decode(&c.spec, part, &head, &err), SOTTO_CORRUPT, "sections");
     case_deinit(&c);
@@ -212,7 +216,8 @@ static enum sotto_status check_block(const uint8_t *bytes, size_t n, struct sott
     case_segment(&c.layouts[0], LAYOUT_WEIGHT, 64);
     c.spec.pipeline.bits = 4;
     c.spec.pipeline.keep = 0.125f;
-    const uint8_t head[] = {0x55, 0x53, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x3e};
+    const uint8_t head[] = {0x55, 0x53, 2, 1, 1, 0, 0, 0, 0,    0,   0,
+                            0,    0,    0, 0, 0, 0, 0, 0, 0x80, 0x3e};
     const enum sotto_status status =
         check_parts(&c.spec, view_of(head, sizeof head), view_of(bytes, n), err);
     case_deinit(&c);
@@ -355,9 +360,10 @@ static void bad_input_is_left_alone(void **state) {
     static const struct {
         enum codec_scalar scalar;
         double value;
-    } rows[] = {{CODEC_WEIGHT, 0}, {CODEC_WEIGHT, 1001}, {CODEC_WEIGHT, 1.5}, {CODEC_WEIGHT, NAN},
-                {CODEC_STEPS, -1}, {CODEC_LOSS, -0.5},   {CODEC_LOSS, 2e8},   {CODEC_LOSS, NAN},
-                {CODEC_SEEN, 5e9}, {CODEC_CORRECT, 0.1}};
+    } rows[] = {{CODEC_WEIGHT, 0},    {CODEC_WEIGHT, 1001},        {CODEC_WEIGHT, 1.5},
+                {CODEC_WEIGHT, NAN},  {CODEC_STEPS, -1},           {CODEC_LOSS, -0.5},
+                {CODEC_LOSS, 2e8},    {CODEC_LOSS, NAN},           {CODEC_SEEN, 5e9},
+                {CODEC_CORRECT, 0.1}, {CODEC_WEIGHTED_STEPS, 5e9}, {CODEC_WEIGHTED_STEPS, -1}};
     float *before = mem_dup(c.in.values[0], c.layouts[0].total * sizeof *before);
     assert_non_null(before);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -147,6 +147,7 @@ static void the_proof_holds(void **state) {
     c.in.scalars[CODEC_WEIGHT] = 16777215;
     c.in.scalars[CODEC_LOSS] = CODEC_LOSS_MAX;
     c.in.scalars[CODEC_SEEN] = CODEC_COUNT_MAX;
+    c.in.scalars[CODEC_WEIGHTED_STEPS] = CODEC_WEIGHTED_STEPS_MAX;
     ASSERT_OK(accumulator_init(&a, &c.spec, &err));
     for (int i = 0; i < 32; i++) {
         const float values[4] = {1e9f, -1e9f, 16.0f, -0.0f};
@@ -159,6 +160,7 @@ static void the_proof_holds(void **state) {
     assert_true(a.sums[0][0] == most && a.sums[0][1] == -most && a.sums[0][2] == most);
     assert_true(a.sums[0][3] == 0);
     assert_true(accumulator_scalar(&a, CODEC_LOSS) == 32 * CODEC_LOSS_MAX);
+    assert_true(accumulator_scalar(&a, CODEC_WEIGHTED_STEPS) == 32 * CODEC_WEIGHTED_STEPS_MAX);
     float mean[4];
     ASSERT_OK(accumulator_mean(&a, &c.spec, 0, mean, &err));
     assert_true(mean[0] == 16.0f && mean[1] == -16.0f && mean[3] == 0.0f);

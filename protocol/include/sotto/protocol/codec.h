@@ -46,15 +46,24 @@ enum codec_scalar {
     CODEC_LOSS,
     CODEC_CORRECT,
     CODEC_SEEN,
+    CODEC_WEIGHTED_STEPS, /* weight * normalizer of a local rule that divides by it; else 0 */
     CODEC_SCALARS
 };
-/* Loss is carried as a non-negative double <= CODEC_LOSS_MAX, the others as integers <=
- * CODEC_COUNT_MAX. They are only ever summed; with these bounds their sums over
- * CODEC_ACCEPT_MAX_LIMIT updates fit an int64. */
-#define CODEC_LOSS_MAX         1e8
-#define CODEC_COUNT_MAX        (1u << 31)
-#define CODEC_ACCEPT_MAX_LIMIT (1u << 20)
-#define CODEC_FIXED_MAX        (1ull << 50) /* of a coordinate in fixed point: exact in a double */
+/* Scalars are only ever summed, as whole numbers of 2^-fraction_bits of at most `most`; with these
+ * bounds their sums over CODEC_ACCEPT_MAX_LIMIT updates fit an int64. */
+struct codec_scalar_form {
+    const char *name;
+    unsigned fraction_bits;
+    uint64_t most; /* of the whole number */
+};
+extern const struct codec_scalar_form codec_scalar_forms[CODEC_SCALARS];
+#define CODEC_LOSS_MAX           1e8
+#define CODEC_LOSS_BITS          16u
+#define CODEC_COUNT_MAX          (1u << 31)
+#define CODEC_WEIGHTED_STEPS_MAX 4294967296.0
+#define CODEC_STEPS_BITS         8u
+#define CODEC_ACCEPT_MAX_LIMIT   (1u << 20)
+#define CODEC_FIXED_MAX          (1ull << 50) /* of a coordinate in fixed point: exact in a double */
 
 struct codec_section {
     char name[16];               /* "weights" */
