@@ -1,30 +1,35 @@
-/* Prepared programs: the arena, parameters in and out, running, metrics and profile. */
+/* Prepared programs: the arena, parameters in and out, running, metrics and profile. What runs on a
+ * device is handed to it whole. */
 #include <math.h>
 
 #include "sotto/base/buf.h"
 #include "sotto/base/clock.h"
 #include "sotto/base/mem.h"
+#include "sotto/base/num.h"
 
 #include "kern_int.h"
 
 struct kern_exec {
     const struct kern_program *p;
     const struct kern_backend *backend;
+    struct kern_dev *dev; /* a device's; then the host's members below stay NULL */
+    uint32_t lanes;
     const struct kern_impl **impl;       /* [instr_count]: the row that runs each instruction */
     const struct kern_backend **runs_on; /* [instr_count]: whose row it is */
-    unsigned char *arena;
+    unsigned char *arena;                /* [lanes][stride] */
+    size_t stride;
     unsigned char *scratch;
     size_t scratch_bytes;
-    double metrics[KERN_METRIC_COUNT];
-    double *seconds; /* [instr_count] */
+    double (*metrics)[KERN_METRIC_COUNT]; /* [lanes] */
+    double *seconds;                      /* [instr_count] */
     bool profile;
 };
 
-/* The row for an instruction: the backend's own, else the cpu's, else the reference, which lacks
- * none. */
+/* The row for an instruction: the backend's own, else the processor's, else the reference, which
+ * lacks none. */
 static const struct kern_impl *choose(const struct kern_backend *b, enum kern_op op,
                                       const struct kern_backend **whose) {
-    const struct kern_backend *order[] = {b, kern_cpu(), &kern_ref};
+    const struct kern_backend *order[] = {b, kern_backend_host(), kern_cpu(), &kern_ref};
     for (unsigned i = 0; i < ARRAY_LEN(order); i++)
         if (order[i]->ops[op].run) {
             *whose = order[i];
@@ -33,144 +38,308 @@ static const struct kern_impl *choose(const struct kern_backend *b, enum kern_op
     return NULL;
 }
 
-static void clear_buffers(struct kern_exec *e) {
-    const struct kern_program *p = e->p;
-    for (uint32_t i = 0; i < p->buffer_count; i++) {
-        const struct kern_buffer *b = &p->buffers[i];
-        size_t size = b->dtype == KERN_F32 || b->dtype == KERN_I32 ? 4 : 1;
-        if (b->role != KERN_ROLE_TEMP)
-            memset(e->arena + b->offset, 0, b->count * size);
-    }
-    memset(e->arena + p->param_offset, 0, p->param_count * sizeof(float));
-    memset(e->arena + p->state_first, 0, p->state_count * sizeof(float));
-    memset(e->arena + p->anchor_first, 0, p->anchor_count * sizeof(float));
+static unsigned char *lane_arena(const struct kern_exec *e, uint32_t lane) {
+    return e->arena + (size_t)lane * e->stride;
 }
 
-enum sotto_status kern_exec_new(const struct kern_program *p, const struct kern_backend *b,
-                                struct kern_exec **out, struct sotto_error *err) {
-    enum sotto_status status = SOTTO_OK;
-    *out = NULL;
-    TRY(kern_program_check(p, err));
-    struct kern_exec *e = mem_zalloc(sizeof(*e));
-    if (!e)
-        return SOTTO_FAIL(err, SOTTO_NOMEM, "kernels: no memory for a program");
-    e->p = p;
-    e->backend = b;
+/* Bytes of a lane's arena, in and out; src NULL writes zeros. */
+static void put(struct kern_exec *e, uint32_t lane, uint64_t offset, const void *src,
+                uint64_t bytes) {
+    if (e->dev)
+        e->backend->device->write(e->dev, lane, offset, src, bytes);
+    else if (src)
+        memcpy(lane_arena(e, lane) + offset, src, bytes);
+    else
+        memset(lane_arena(e, lane) + offset, 0, bytes);
+}
+
+static void get(const struct kern_exec *e, uint32_t lane, uint64_t offset, void *dst,
+                uint64_t bytes) {
+    if (e->dev)
+        e->backend->device->read(e->dev, lane, offset, dst, bytes);
+    else
+        memcpy(dst, lane_arena(e, lane) + offset, bytes);
+}
+
+static void clear_buffers(struct kern_exec *e) {
+    const struct kern_program *p = e->p;
+    for (uint32_t lane = 0; lane < e->lanes; lane++) {
+        for (uint32_t i = 0; i < p->buffer_count; i++)
+            if (p->buffers[i].role != KERN_ROLE_TEMP)
+                put(e, lane, p->buffers[i].offset, NULL, kern_buffer_bytes(&p->buffers[i]));
+        put(e, lane, p->param_offset, NULL, p->param_count * sizeof(float));
+        put(e, lane, p->state_first, NULL, p->state_count * sizeof(float));
+        put(e, lane, p->anchor_first, NULL, p->anchor_count * sizeof(float));
+    }
+}
+
+/* What a program needs on the host: rows, arena, scratch. NOMEM without a message. */
+static enum sotto_status prepare_host(struct kern_exec *e) {
+    const struct kern_program *p = e->p;
     uint32_t n = p->instr_count ? p->instr_count : 1;
     e->impl = mem_array(n, sizeof(*e->impl));
     e->runs_on = mem_array(n, sizeof(*e->runs_on));
-    e->seconds = mem_array(n, sizeof(*e->seconds));
-    e->arena = mem_alloc_aligned(p->arena_bytes, KERN_ALIGN);
-    if (!e->impl || !e->runs_on || !e->seconds || !e->arena) {
-        status = SOTTO_NOMEM;
-        goto fail;
-    }
+    e->stride = num_round_up(p->arena_bytes, KERN_ALIGN);
+    size_t arena_bytes;
+    if (!e->impl || !e->runs_on || !num_mul_size(e->stride, e->lanes, &arena_bytes))
+        return SOTTO_NOMEM;
     for (uint32_t i = 0; i < p->instr_count; i++) {
-        e->impl[i] = choose(b, p->instrs[i].op, &e->runs_on[i]);
+        e->impl[i] = choose(e->backend, p->instrs[i].op, &e->runs_on[i]);
         size_t need = e->impl[i]->scratch ? e->impl[i]->scratch(&p->instrs[i]) : 0;
         if (need > e->scratch_bytes)
             e->scratch_bytes = need;
     }
+    e->arena = mem_alloc_aligned(arena_bytes, KERN_ALIGN);
+    if (!e->arena)
+        return SOTTO_NOMEM;
     if (e->scratch_bytes) {
         e->scratch = mem_alloc_aligned(e->scratch_bytes, KERN_ALIGN);
-        if (!e->scratch) {
-            status = SOTTO_NOMEM;
-            goto fail;
-        }
+        if (!e->scratch)
+            return SOTTO_NOMEM;
+    }
+    return SOTTO_OK;
+}
+
+enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct kern_backend *b,
+                                      uint32_t lanes, struct kern_exec **out,
+                                      struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct kern_exec *e = NULL;
+    *out = NULL;
+    if (lanes == 0 || lanes > KERN_LANES_MAX)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "kernels: %u lanes, allowed are 1 to %d", lanes,
+                          KERN_LANES_MAX);
+    TRY(kern_program_check(p, err));
+    e = mem_zalloc(sizeof(*e));
+    if (!e)
+        TRY_FAIL(err, SOTTO_NOMEM, "kernels: no memory for a program");
+    e->p = p;
+    e->backend = b;
+    e->lanes = lanes;
+    e->seconds = mem_array(p->instr_count ? p->instr_count : 1, sizeof(*e->seconds));
+    e->metrics = mem_array(lanes, sizeof(*e->metrics));
+    if (!e->seconds || !e->metrics)
+        TRY_FAIL(err, SOTTO_NOMEM, "kernels: no memory for a program");
+    if (b->device) {
+        TRY(b->device->ready(err));
+        TRY(b->device->open(p, lanes, &e->dev, err));
+    } else if (prepare_host(e) != SOTTO_OK) {
+        TRY_FAIL(err, SOTTO_NOMEM,
+                 "kernels: no memory for %u arenas of %llu and scratch of %zu bytes", lanes,
+                 (unsigned long long)p->arena_bytes, e->scratch_bytes);
     }
     clear_buffers(e);
     *out = e;
-    return SOTTO_OK;
-fail:
-    status =
-        SOTTO_FAIL(err, status, "kernels: no memory for an arena of %llu and scratch of %zu bytes",
-                   (unsigned long long)p->arena_bytes, e->scratch_bytes);
-    kern_exec_free(e);
+    e = NULL;
 out:
+    kern_exec_free(e);
     return status;
+}
+
+enum sotto_status kern_exec_new(const struct kern_program *p, const struct kern_backend *b,
+                                struct kern_exec **out, struct sotto_error *err) {
+    return kern_exec_new_lanes(p, b, 1, out, err);
 }
 
 void kern_exec_free(struct kern_exec *e) {
     if (!e)
         return;
+    if (e->dev)
+        e->backend->device->close(e->dev);
     mem_free_aligned(e->scratch);
     mem_free_aligned(e->arena);
+    mem_free(e->metrics);
     mem_free(e->seconds);
     mem_free((void *)e->runs_on);
     mem_free((void *)e->impl);
     mem_free(e);
 }
 
-enum sotto_status kern_exec_run(struct kern_exec *e, const struct kern_step *step,
-                                struct sotto_error *err) {
-    const struct kern_program *p = e->p;
-    if (step->rows == 0 || step->rows > p->batch)
+uint32_t kern_exec_lanes(const struct kern_exec *e) {
+    return e->lanes;
+}
+
+static enum sotto_status check_step(const struct kern_exec *e, const struct kern_step *step,
+                                    struct sotto_error *err) {
+    uint32_t least = e->lanes > 1 ? 0 : 1; /* an idle lane */
+    if (step->rows < least || step->rows > e->p->batch)
         return SOTTO_FAIL(err, SOTTO_INVALID,
-                          "kernels: a step of %u rows, the program takes 1 to %u", step->rows,
-                          p->batch);
+                          "kernels: a step of %u rows, the program takes %u to %u", step->rows,
+                          least, e->p->batch);
     if (!(step->lr >= 0.0f && isfinite(step->lr)))
         return SOTTO_FAIL(err, SOTTO_INVALID, "kernels: a learning rate of %g", (double)step->lr);
-    struct kern_ctx c = {e->arena, p->buffers, step, e->metrics, e->scratch};
+    return SOTTO_OK;
+}
+
+static void run_on_host(struct kern_exec *e, uint32_t lane, const struct kern_step *step,
+                        double metrics[KERN_METRIC_COUNT]) {
+    const struct kern_program *p = e->p;
+    struct kern_ctx c = {lane_arena(e, lane), p->buffers, step, metrics, e->scratch};
     for (uint32_t i = 0; i < p->instr_count; i++) {
         uint64_t start = e->profile ? clock_mono_ns() : 0;
         e->impl[i]->run(&c, &p->instrs[i]);
         if (e->profile)
             e->seconds[i] += (double)(clock_mono_ns() - start) * 1e-9;
     }
-    if (p->metric != KERN_NONE) {
-        float *m = (float *)(void *)(e->arena + p->buffers[p->metric].offset);
-        for (unsigned i = 0; i < KERN_METRIC_COUNT; i++)
-            m[i] = (float)e->metrics[i];
-    }
-    return SOTTO_OK;
+}
+
+/* The metric buffer shows the sums, for whoever looks into the arena. */
+static void show_metrics(struct kern_exec *e, uint32_t lane) {
+    float m[KERN_METRIC_COUNT];
+    if (e->p->metric == KERN_NONE)
+        return;
+    for (unsigned i = 0; i < KERN_METRIC_COUNT; i++)
+        m[i] = (float)e->metrics[lane][i];
+    put(e, lane, e->p->buffers[e->p->metric].offset, m, sizeof(m));
+}
+
+enum sotto_status kern_exec_run_many(struct kern_exec *e, const struct kern_step *steps,
+                                     uint32_t count, kern_fill_fn *fill, void *ctx,
+                                     double (*metrics)[KERN_METRIC_COUNT],
+                                     struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct kern_sums sums = {e->metrics, metrics, e->lanes};
+    size_t total = (size_t)count * e->lanes;
+    for (size_t i = 0; i < total; i++)
+        TRY(check_step(e, &steps[i], err));
+    if (e->dev)
+        return e->backend->device->run(e->dev, steps, count, fill, ctx, &sums, err);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t lane = 0; lane < e->lanes; lane++) {
+            const struct kern_step *step = &steps[(size_t)i * e->lanes + lane];
+            double m[KERN_METRIC_COUNT] = {0};
+            if (fill)
+                fill(ctx, i, lane);
+            if (step->rows > 0)
+                run_on_host(e, lane, step, m);
+            kern_sums_add(&sums, i, lane, m);
+            show_metrics(e, lane);
+        }
+out:
+    return status;
+}
+
+enum sotto_status kern_exec_run(struct kern_exec *e, const struct kern_step *step,
+                                struct sotto_error *err) {
+    if (e->lanes != 1)
+        return SOTTO_FAIL(err, SOTTO_STATE, "kernels: one step for a program of %u lanes",
+                          e->lanes);
+    return kern_exec_run_many(e, step, 1, NULL, NULL, NULL, err);
+}
+
+static void clear_lane_state(struct kern_exec *e, uint32_t lane) {
+    put(e, lane, e->p->state_first, NULL, e->p->state_count * sizeof(float));
+}
+
+static void clear_lane_metrics(struct kern_exec *e, uint32_t lane) {
+    memset(e->metrics[lane], 0, sizeof(e->metrics[lane]));
+    show_metrics(e, lane);
 }
 
 void kern_exec_load_params(struct kern_exec *e, const float *params) {
-    memcpy(e->arena + e->p->param_offset, params, e->p->param_count * sizeof(float));
-    kern_exec_clear_state(e);
+    put(e, 0, e->p->param_offset, params, e->p->param_count * sizeof(float));
+    clear_lane_state(e, 0);
 }
 
 void kern_exec_store_params(const struct kern_exec *e, float *params) {
-    memcpy(params, e->arena + e->p->param_offset, e->p->param_count * sizeof(float));
+    kern_exec_store_lane(e, 0, params);
+}
+
+void kern_exec_load_state(struct kern_exec *e, const float *state) {
+    put(e, 0, e->p->state_first, state, e->p->state_count * sizeof(float));
+}
+
+void kern_exec_store_state(const struct kern_exec *e, float *state) {
+    get(e, 0, e->p->state_first, state, e->p->state_count * sizeof(float));
 }
 
 void kern_exec_load_anchor(struct kern_exec *e, const float *params) {
-    memcpy(e->arena + e->p->anchor_first, params, e->p->anchor_count * sizeof(float));
+    put(e, 0, e->p->anchor_first, params, e->p->anchor_count * sizeof(float));
 }
 
 void kern_exec_clear_state(struct kern_exec *e) {
-    memset(e->arena + e->p->state_first, 0, e->p->state_count * sizeof(float));
+    clear_lane_state(e, 0);
 }
 
 void kern_exec_clear_metrics(struct kern_exec *e) {
-    memset(e->metrics, 0, sizeof(e->metrics));
-    if (e->p->metric != KERN_NONE)
-        memset(e->arena + e->p->buffers[e->p->metric].offset, 0, KERN_METRIC_COUNT * sizeof(float));
+    clear_lane_metrics(e, 0);
 }
 
 void kern_exec_metrics(const struct kern_exec *e, double out[KERN_METRIC_COUNT]) {
-    memcpy(out, e->metrics, sizeof(e->metrics));
+    kern_exec_lane_metrics(e, 0, out);
+}
+
+void kern_exec_load_lane(struct kern_exec *e, uint32_t lane, const float *params) {
+    put(e, lane, e->p->param_offset, params, e->p->param_count * sizeof(float));
+    put(e, lane, e->p->anchor_first, params, e->p->anchor_count * sizeof(float));
+    clear_lane_state(e, lane);
+    clear_lane_metrics(e, lane);
+}
+
+void kern_exec_store_lane(const struct kern_exec *e, uint32_t lane, float *params) {
+    get(e, lane, e->p->param_offset, params, e->p->param_count * sizeof(float));
+}
+
+void kern_exec_lane_metrics(const struct kern_exec *e, uint32_t lane,
+                            double out[KERN_METRIC_COUNT]) {
+    memcpy(out, e->metrics[lane], sizeof(e->metrics[lane]));
+}
+
+void *kern_exec_lane_host(struct kern_exec *e, uint32_t lane, uint32_t buffer) {
+    if (buffer >= e->p->buffer_count || lane >= e->lanes)
+        return NULL;
+    if (e->dev)
+        return e->backend->device->host(e->dev, lane, buffer);
+    return lane_arena(e, lane) + e->p->buffers[buffer].offset;
 }
 
 void *kern_exec_host(struct kern_exec *e, uint32_t buffer) {
-    return buffer < e->p->buffer_count ? e->arena + e->p->buffers[buffer].offset : NULL;
+    return kern_exec_lane_host(e, 0, buffer);
+}
+
+void kern_exec_write(struct kern_exec *e, uint32_t buffer, const void *src) {
+    const struct kern_buffer *b = &e->p->buffers[buffer];
+    void *host = kern_exec_host(e, buffer);
+    if (host)
+        memcpy(host, src, kern_buffer_bytes(b));
+    put(e, 0, b->offset, src, kern_buffer_bytes(b));
+}
+
+void kern_exec_read(const struct kern_exec *e, uint32_t buffer, void *dst) {
+    const struct kern_buffer *b = &e->p->buffers[buffer];
+    get(e, 0, b->offset, dst, kern_buffer_bytes(b));
 }
 
 uint64_t kern_exec_bytes(const struct kern_exec *e) {
-    return e->p->arena_bytes + e->scratch_bytes;
+    if (e->dev)
+        return e->backend->device->bytes(e->dev);
+    return (uint64_t)e->stride * e->lanes + e->scratch_bytes;
+}
+
+void kern_exec_counts(const struct kern_exec *e, struct kern_device_counts *out) {
+    *out = (struct kern_device_counts){0};
+    if (e->dev)
+        e->backend->device->counts(e->dev, out);
 }
 
 void kern_exec_report(const struct kern_exec *e, struct buf *out) {
     const struct kern_program *p = e->p;
+    struct kern_device_counts counts;
+    kern_exec_counts(e, &counts);
     buf_printf(out, "backend %s (%s): %u instructions, %u buffers, arena %llu bytes, scratch %zu\n",
-               e->backend->name, e->backend->kernel_set, p->instr_count, p->buffer_count,
-               (unsigned long long)p->arena_bytes, e->scratch_bytes);
+               e->backend->name, kern_backend_kernel_set(e->backend), p->instr_count,
+               p->buffer_count, (unsigned long long)p->arena_bytes, e->scratch_bytes);
+    if (e->dev)
+        buf_printf(out, "a step: %u dispatches, %u barriers, %u instructions on the host\n",
+                   counts.dispatches, counts.barriers, counts.on_cpu);
     for (uint32_t i = 0; i < p->instr_count; i++) {
         buf_printf(out, "%4u %-14s %10.3f MFLOP", i, kern_op_name(p->instrs[i].op),
                    kern_instr_flops(&p->instrs[i]) * 1e-6);
         if (e->seconds[i] > 0.0)
             buf_printf(out, " %10.6f s", e->seconds[i]);
-        if (e->runs_on[i] != e->backend)
+        if (e->dev)
+            buf_printf(out, "%s", e->backend->device->elsewhere(e->dev, i));
+        else if (e->runs_on[i] != e->backend)
             buf_printf(out, "  runs on %s: %s lacks it", e->runs_on[i]->name, e->backend->name);
         buf_printf(out, "\n");
     }

@@ -26,15 +26,59 @@ struct kern_impl {
     kern_scratch_fn *scratch;
 };
 
+/* Where a run's metrics go: sums of each lane, and what each step added ([count][lanes], may be
+ * NULL). */
+struct kern_sums {
+    double (*total)[KERN_METRIC_COUNT];
+    double (*each)[KERN_METRIC_COUNT];
+    uint32_t lanes;
+};
+static inline void kern_sums_add(const struct kern_sums *s, uint32_t step, uint32_t lane,
+                                 const double m[KERN_METRIC_COUNT]) {
+    for (unsigned i = 0; i < KERN_METRIC_COUNT; i++) {
+        s->total[lane][i] += m[i];
+        if (s->each)
+            s->each[(size_t)step * s->lanes + lane][i] = m[i];
+    }
+}
+
+/* A backend whose arena is not the host's: it takes whole programs. State lies behind d; exec.c
+ * has checked the program and the steps. Offsets are the program's, in bytes; a lane is < lanes. */
+struct kern_dev;
+struct kern_device_ops {
+    enum sotto_status (*ready)(struct sotto_error *err); /* UNSUPPORTED: why there is no device */
+    const char *(*kernel_set)(void);
+    bool (*has)(enum kern_op op);
+    enum sotto_status (*open)(const struct kern_program *p, uint32_t lanes, struct kern_dev **out,
+                              struct sotto_error *err);
+    void (*close)(struct kern_dev *d);
+    enum sotto_status (*run)(struct kern_dev *d, const struct kern_step *steps, uint32_t count,
+                             kern_fill_fn *fill, void *ctx, const struct kern_sums *sums,
+                             struct sotto_error *err);
+    void (*write)(struct kern_dev *d, uint32_t lane, uint64_t offset, const void *src,
+                  uint64_t bytes); /* src NULL: zeros */
+    void (*read)(struct kern_dev *d, uint32_t lane, uint64_t offset, void *dst, uint64_t bytes);
+    void *(*host)(struct kern_dev *d, uint32_t lane, uint32_t buffer);
+    uint64_t (*bytes)(const struct kern_dev *d);
+    void (*counts)(const struct kern_dev *d, struct kern_device_counts *out);
+    /* What instruction i runs on and why, when not here; "" otherwise. */
+    const char *(*elsewhere)(const struct kern_dev *d, uint32_t i);
+};
+
 /* One backend: every instruction that it lacks is run by "cpu" or, failing that, by "ref". */
 struct kern_backend {
     const char *name;
     const char *kernel_set;
     struct kern_impl ops[KERN_OP_COUNT];
+    const struct kern_device_ops *device; /* NULL: the host, by ops */
 };
 
-extern const struct kern_backend kern_ref; /* complete: the oracle */
+extern const struct kern_backend kern_ref;    /* complete: the oracle */
+extern const struct kern_backend kern_vulkan; /* only where it is built */
 const struct kern_backend *kern_cpu(void); /* filled once: ref's rows, then what is faster here */
+#if defined(__aarch64__)
+const struct kern_backend *kern_neon(void); /* lacks what NEON makes no faster */
+#endif
 
 #define KERN_PHILOX_ROUNDS 10
 
@@ -79,6 +123,9 @@ static inline uint32_t kern_count_valid(const int32_t *labels, uint32_t rows, ui
     for (uint32_t r = 0; r < rows; r++)
         n += labels[r] >= 0 && (uint32_t)labels[r] < cols;
     return n;
+}
+static inline uint64_t kern_buffer_bytes(const struct kern_buffer *b) {
+    return (uint64_t)b->count * (b->dtype == KERN_F32 || b->dtype == KERN_I32 ? 4 : 1);
 }
 /* First index of the largest value; NaN never wins. */
 static inline uint32_t kern_arg_max(const float *x, uint32_t n) {

@@ -95,12 +95,11 @@ void harness_run(struct harness *h, const char *backend) {
     for (uint32_t i = 0; i < h->p.buffer_count; i++) {
         const struct kern_buffer *buf = &h->buffers[i];
         if (buf->role != KERN_ROLE_METRIC)
-            memcpy(kern_exec_host(e, i), h->start[i], buf->count * element_bytes(buf->dtype));
+            kern_exec_write(e, i, h->start[i]);
     }
     ASSERT_OK(kern_exec_run(e, &h->step, &err));
     for (uint32_t i = 0; i < h->p.buffer_count; i++)
-        memcpy(h->result[i], kern_exec_host(e, i),
-               h->buffers[i].count * element_bytes(h->buffers[i].dtype));
+        kern_exec_read(e, i, h->result[i]);
     kern_exec_metrics(e, h->metrics);
     kern_exec_free(e);
 }

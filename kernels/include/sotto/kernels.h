@@ -242,7 +242,9 @@ struct kern_exec; /* a prepared program with its arena */
  * kern_exec_report says so. */
 struct kern_backend;
 const struct kern_backend *
-kern_backend_find(const char *name); /* "ref", "cpu"; NULL when unknown or not built */
+kern_backend_find(const char *name); /* "ref", "cpu", "neon"; NULL when unknown or not built */
+/* The best one for this processor itself: "neon" on 64-bit Arm, else "cpu". */
+const struct kern_backend *kern_backend_host(void);
 const char *kern_backend_name(const struct kern_backend *b);
 size_t kern_backend_list(const struct kern_backend **out,
                          size_t cap); /* number of rows; fills up to cap */
@@ -251,24 +253,67 @@ bool kern_backend_has(const struct kern_backend *b, enum kern_op op);
  * string. */
 const char *kern_backend_kernel_set(const struct kern_backend *b);
 
-/* Checks and prepares p: allocates the arena and all scratch once. p must outlive the exec. */
+/* Whether programs can run on it here: false for "vulkan" without driver, loader or device, and
+ * kern_exec_new then answers UNSUPPORTED with the reason. May take as long as opening a device. */
+bool kern_backend_available(const struct kern_backend *b);
+
+/* Checks and prepares p: allocates the arena and all scratch once. p must outlive the exec. On a
+ * device, kernels that were never used on it are tested against "ref" first. */
 enum sotto_status kern_exec_new(const struct kern_program *p, const struct kern_backend *b,
                                 struct kern_exec **out, struct sotto_error *err);
 void kern_exec_free(struct kern_exec *e);
-/* One step. Allocates nothing. Fails only when step is out of range or a device is lost. */
+/* One step. Allocates nothing. Fails only when step is out of range. A device that is lost in it
+ * loses no work: the step is redone on "cpu", which runs all further steps too. */
 enum sotto_status kern_exec_run(struct kern_exec *e, const struct kern_step *step,
                                 struct sotto_error *err);
+
+/* Many steps in one call, so that a device gets as many in one submission as its time budget
+ * allows. Before step i is run, fill(ctx, i, 0) writes its inputs through kern_exec_host's
+ * pointers (fill may be NULL: inputs stay as they are); calls come in order, once a step, perhaps
+ * while earlier steps still run. metrics (may be NULL) gets what each step added to the exec's
+ * metrics. Afterwards OUTPUT buffers hold those of the last step. Allocates nothing. INVALID when
+ * any step is out of range: then none has run. */
+typedef void kern_fill_fn(void *ctx, uint32_t step, uint32_t lane);
+enum sotto_status kern_exec_run_many(struct kern_exec *e, const struct kern_step *steps,
+                                     uint32_t count, kern_fill_fn *fill, void *ctx,
+                                     double (*metrics)[KERN_METRIC_COUNT], struct sotto_error *err);
+
 /* Copies count = param_count values in or out; loading also resets optimizer state to zero. */
 void kern_exec_load_params(struct kern_exec *e, const float *params);
 void kern_exec_store_params(const struct kern_exec *e, float *params);
+/* The same for optimizer state (state_count values; nothing without): for checkpoints. */
+void kern_exec_load_state(struct kern_exec *e, const float *state);
+void kern_exec_store_state(const struct kern_exec *e, float *state);
 void kern_exec_load_anchor(struct kern_exec *e,
                            const float *params); /* nothing without an anchor */
 void kern_exec_clear_state(struct kern_exec *e);
 void kern_exec_clear_metrics(struct kern_exec *e);
 void kern_exec_metrics(const struct kern_exec *e, double out[KERN_METRIC_COUNT]);
 /* Host access to INPUT and OUTPUT buffers: a pointer into host memory, valid until the exec is
- * freed; for a device backend input is taken at run and output is there after it. */
+ * freed; for a device backend input is taken at run and output is there after it. NULL for a
+ * buffer of another role of a device backend. */
 void *kern_exec_host(struct kern_exec *e, uint32_t buffer);
+/* Copies a whole buffer of any role in or out, between runs: for tests and inspection. */
+void kern_exec_write(struct kern_exec *e, uint32_t buffer, const void *src);
+void kern_exec_read(const struct kern_exec *e, uint32_t buffer, void *dst);
+
+/* Lanes: many independent clients of one program, each with its own parameters, state, inputs,
+ * metrics and step, run by grouped launches. All calls above mean lane 0 of such an exec, except
+ * kern_exec_run_many: its steps and metrics are [count][lanes], fill is called for every lane of a
+ * step, and a step with rows = 0 leaves that lane as it is. A lane computes the bits that an exec
+ * of its own would. On "cpu" and "ref" lanes run one after the other. */
+#define KERN_LANES_MAX 256
+enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct kern_backend *b,
+                                      uint32_t lanes, struct kern_exec **out,
+                                      struct sotto_error *err);
+uint32_t kern_exec_lanes(const struct kern_exec *e);
+/* The same calls for any lane (< lanes). load_lane: params; then anchor = params, state = 0,
+ * metrics = 0: a new client. */
+void kern_exec_load_lane(struct kern_exec *e, uint32_t lane, const float *params);
+void kern_exec_store_lane(const struct kern_exec *e, uint32_t lane, float *params);
+void *kern_exec_lane_host(struct kern_exec *e, uint32_t lane, uint32_t buffer);
+void kern_exec_lane_metrics(const struct kern_exec *e, uint32_t lane,
+                            double out[KERN_METRIC_COUNT]);
 /* Bytes held: arena and scratch, the plan's promise. */
 uint64_t kern_exec_bytes(const struct kern_exec *e);
 /* Text for people: instructions, buffers, which run elsewhere and why. */
@@ -278,8 +323,60 @@ void kern_exec_report(const struct kern_exec *e, struct buf *out);
  * clock reads each). */
 void kern_exec_profile(struct kern_exec *e, bool on);
 const double *kern_exec_profile_seconds(const struct kern_exec *e); /* instr_count values */
+/* What a device was asked for, summed over the exec's life; zeros for a backend on the host. A
+ * step is one run of the program by all lanes. */
+struct kern_device_counts {
+    uint32_t dispatches, barriers; /* of one step */
+    uint32_t on_cpu;               /* instructions of one step that run on the host */
+    uint64_t steps, submits;       /* so far */
+    bool lost;                     /* the device is gone, "cpu" goes on */
+};
+void kern_exec_counts(const struct kern_exec *e, struct kern_device_counts *out);
 /* The machine's fp32 multiply-accumulate peak of one core in FLOP/s, measured once by a
  * register-only loop (~20 ms). */
 double kern_peak_flops(void);
+
+/* ---- Devices beside the processor: those that Vulkan finds. Without the backend, a loader, a
+ * driver or a device there are none, which is a normal state. */
+
+struct kern_device_options {
+    const char *cache_dir; /* compiled pipelines and self-test results are kept there; NULL: not */
+    const char *device;    /* number in kern_device_list or part of a name; NULL: the best one */
+    uint32_t submit_ms;    /* time budget of one submission, 1 to 1000; 0: 50 */
+};
+/* Before the first use of "vulkan" or kern_device_list; copies the strings. STATE when it is in
+ * use already. The environment variable SOTTO_VULKAN_DEVICE overrides device, and
+ * SOTTO_VULKAN_DISABLE lists features to leave alone: "all" (no device), "fp16" (16-bit storage),
+ * "int8" (dot products), "subgroup", "unified" (memory shared with the host), "tile" (only the
+ * smallest tiles). */
+enum sotto_status kern_device_setup(const struct kern_device_options *o, struct sotto_error *err);
+
+enum kern_test {
+    KERN_TEST_LATER = 0, /* not used on this device yet */
+    KERN_TEST_PASSED,
+    KERN_TEST_FAILED, /* disagrees with "ref" on this driver: runs on the cpu */
+    KERN_TEST_LACKS   /* the backend has no kernel for it: runs on the cpu */
+};
+#define KERN_DEVICES_MAX 16
+struct kern_device_info {
+    char name[128];      /* as the driver says it, printable ASCII */
+    char driver[128];    /* name and version of the driver */
+    char api[16];        /* "1.3.230" */
+    const char *type;    /* "discrete", "integrated", "virtual", "cpu", "other" */
+    char key[64];        /* device and driver: what a remembered choice belongs to */
+    const char *problem; /* why it cannot be used, or NULL */
+    bool selected;       /* the one that "vulkan" uses */
+    uint64_t heap_bytes; /* of the largest device-local heap */
+    bool unified;        /* its memory is the host's */
+    uint32_t workgroup_max, shared_bytes, push_bytes, storage_buffers, subgroup;
+    uint64_t storage_range_bytes;
+    bool storage_16bit, int8_dot; /* after masks */
+    uint8_t tests[KERN_OP_COUNT]; /* enum kern_test; of the selected device, else LATER */
+};
+/* Returns the number of devices; fills up to cap. reason (may be NULL, size reason_cap) says why
+ * there is none. */
+size_t kern_device_list(struct kern_device_info *out, size_t cap, char *reason, size_t reason_cap);
+/* Tests every kernel on the selected device now. UNSUPPORTED without one. */
+enum sotto_status kern_device_test(struct sotto_error *err);
 
 #endif
