@@ -54,21 +54,6 @@ static enum sotto_status open_policy(struct sotto_client *c, const char *path,
     return client_policy_read(path, &c->policy, err);
 }
 
-static enum sotto_status open_backend(struct sotto_client *c, const char *name,
-                                      struct sotto_error *err) {
-    if (name != NULL) {
-        c->backend = kern_backend_find(name);
-        return c->backend != NULL
-                   ? SOTTO_OK
-                   : SOTTO_FAIL(err, SOTTO_INVALID, "there is no backend \"%.40s\" in this program",
-                                name);
-    }
-    c->backend = kern_backend_find("cpu");
-    if (c->backend == NULL)
-        c->backend = kern_backend_find("ref");
-    return c->backend != NULL ? SOTTO_OK : SOTTO_FAIL(err, SOTTO_INTERNAL, "no backend");
-}
-
 static enum sotto_status open_all(struct sotto_client *c, const sotto_client_config *config,
                                   struct sotto_error *err) {
     struct devstore_counters counters;
@@ -76,7 +61,7 @@ static enum sotto_status open_all(struct sotto_client *c, const sotto_client_con
     TRY(id_setup(err));
     TRY(devstore_open(config->state_dir, DEVSTORE_OWN, &c->store, err));
     TRY(open_policy(c, config->policy_file, err));
-    TRY(open_backend(c, config->backend, err));
+    TRY(client_choose_open(c, config->backend, err));
     devstore_budget(c->store, c->policy.examples_bytes_max, c->policy.examples_age_max_ms);
     TRY(client_identity_load(c, err));
     TRY(devstore_counters_get(c->store, &counters, err));

@@ -1,7 +1,7 @@
 /* Vectors of floats: eight lanes with AVX2, four (SSE2, NEON, or whatever the compiler makes of
  * them) on any processor. Included by one file per instruction set, which says first which one it
- * is (KERN_ISA_AVX2 or none); the same kernels are then compiled for each. Vectors are never passed
- * to functions: without AVX that would be another calling convention. */
+ * is (KERN_ISA_AVX2, KERN_ISA_NEON or none); the same kernels are then compiled for each. Vectors
+ * are never passed to functions: without AVX that would be another calling convention. */
 #ifndef SOTTO_KERN_SIMD_H
 #define SOTTO_KERN_SIMD_H
 
@@ -31,6 +31,13 @@ typedef int32_t vi_any __attribute__((vector_size(VECTOR_BYTES), aligned(4), may
 #define V_MAX(a, b)           _mm256_max_ps(a, b) /* b when either is NaN */
 #define V_LOAD_FIRST(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
 #define NAME(x)               x##_avx2
+#elif defined(KERN_ISA_NEON)
+#include <arm_neon.h>
+#define TARGET
+#define V_SET(x)       ((vf)vdupq_n_f32(x))
+#define V_FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
+#define V_MAX(a, b)    V_SELECT((a) > (b), a, b)
+#define NAME(x)        x##_neon
 #else
 #define TARGET
 #define V_SET(x)                                                                                   \

@@ -1,0 +1,12 @@
+/* The NEON backend of 64-bit Arm: its table, and what its files share. */
+#ifndef SOTTO_KERN_NEON_H
+#define SOTTO_KERN_NEON_H
+
+#include "src/kern_int.h"
+
+#if defined(__aarch64__)
+/* The template of cpu/ compiled for NEON: pointwise instructions, pooling, losses. */
+extern const struct kern_impl kern_ops_neon[KERN_OP_COUNT];
+#endif
+
+#endif
