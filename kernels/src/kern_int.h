@@ -79,9 +79,6 @@ const struct kern_backend *kern_cpu(void); /* filled once: ref's rows, then what
 #if defined(__aarch64__)
 const struct kern_backend *kern_neon(void); /* lacks what NEON makes no faster */
 #endif
-#if defined(__aarch64__)
-const struct kern_backend *kern_neon(void); /* lacks what NEON makes no faster */
-#endif
 
 #define KERN_PHILOX_ROUNDS 10
 
