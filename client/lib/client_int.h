@@ -21,6 +21,7 @@
 struct client_policy {
     struct session_policy session;
     uint64_t examples_bytes_max, examples_age_max_ms;
+    char backend[32]; /* "auto", or the one to train with */
 };
 
 enum client_work_kind {
@@ -31,8 +32,19 @@ enum client_work_kind {
     CLIENT_WORK_TRAINING,
     CLIENT_WORK_EVALUATING,
 };
+/* A choice of a backend under way, and what it came to. */
+struct client_choosing {
+    bool begun;
+    size_t next; /* candidate */
+    const struct kern_backend *fastest;
+    struct devstore_choice best;
+};
 struct client_work {
     enum client_work_kind kind;
+    struct client_choosing choosing;
+    const struct kern_backend *backend; /* that does this work; NULL: not chosen yet */
+    uint64_t train_ns;                  /* spent in steps, and which was the first */
+    uint32_t first_step;
     struct wire_hash package_hash, base_hash;
     bool have_package, have_data;
     struct package package;
@@ -63,7 +75,11 @@ struct sotto_client {
     struct sotto_error error;
     struct devstore *store;
     struct client_policy policy;
-    const struct kern_backend *backend;
+    const struct kern_backend *backend; /* named by flag or policy, else the processor's */
+    bool backend_fixed;
+    uint32_t backends_failed; /* of the candidates, one bit each: not tried again */
+    char told_kernels[64];    /* what the coordinator is told of the backend in use */
+    double told_speed;
     char tier[32];
     uint32_t slice_ms;
     void (*log)(void *ctx, const char *line);
@@ -122,6 +138,23 @@ enum sotto_status client_network(struct sotto_client *c, bool *busy, struct sott
 enum sotto_status client_network_wait(struct sotto_client *c, uint64_t ms, struct sotto_error *err);
 void client_link_close(struct sotto_client *c);
 void client_flush_traffic(struct sotto_client *c);
+
+/* ---- choose.c
+ * ------------------------------------------------------------------------------------------------------------
+ */
+/* name NULL: the policy's; "auto" is chosen at the first training of a model. */
+enum sotto_status client_choose_open(struct sotto_client *c, const char *name,
+                                     struct sotto_error *err);
+/* Goes on choosing the backend for the work that is prepared, one candidate a call; then
+ * work.backend is set and *ready. Only a failing store is an error, or that nothing can train. */
+enum sotto_status client_choose(struct sotto_client *c, const sotto_Terms *t, bool *ready,
+                                struct sotto_error *err);
+/* The chosen backend has failed: true when another one can begin the work anew. */
+bool client_choose_again(struct sotto_client *c, const struct sotto_error *why);
+/* So many examples took so long in a real training. */
+void client_choose_trained(struct sotto_client *c, double samples, double seconds);
+/* What the next check-in says. */
+void client_choose_tell(struct sotto_client *c);
 
 /* ---- work.c
  * --------------------------------------------------------------------------------------------------------------

@@ -248,6 +248,7 @@ enum sotto_status client_session_make(struct sotto_client *c, struct sotto_error
         saved.document = &c->document;
         status = session_new(&config, &saved, &c->session, err);
     }
+    client_choose_tell(c);
     c->conditions_changed = true;
 out:
     buf_deinit(&hold);

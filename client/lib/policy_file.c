@@ -5,7 +5,19 @@
 #include <stdio.h>
 #include <string.h>
 
-enum type { T_SIZE, T_U32, T_F64, T_F32, T_MS, T_DURATION, T_BOOL, T_PERCENT, T_MASKS, T_KEY };
+enum type {
+    T_SIZE,
+    T_U32,
+    T_F64,
+    T_F32,
+    T_MS,
+    T_DURATION,
+    T_BOOL,
+    T_PERCENT,
+    T_MASKS,
+    T_KEY,
+    T_BACKEND
+};
 struct row {
     const char *key;
     enum type type;
@@ -32,6 +44,8 @@ static const struct row rows[] = {
     {"checkin_min_ms", T_MS, AT(session.checkin_min_ms),
      "shortest time between two check-ins in ms"},
     {"examples_bytes", T_SIZE, AT(examples_bytes_max), "size of the example store; 0: no limit"},
+    {"backend", T_BACKEND, AT(backend),
+     "backend to train with (see sotto-client devices); auto: the fastest"},
     {"examples_age", T_DURATION, AT(examples_age_max_ms), "age of examples, as 30d; 0s: no limit"},
 };
 static const char *const masks[] = {"off", "preferred", "required"};
@@ -40,6 +54,7 @@ void client_policy_defaults(struct client_policy *p) {
     memset(p, 0, sizeof *p);
     session_policy_defaults(&p->session);
     p->examples_bytes_max = (uint64_t)256 << 20;
+    wire_set_text(p->backend, sizeof p->backend, "auto");
 }
 
 static enum sotto_status parse_masks(const char *text, struct client_policy *p,
@@ -101,6 +116,14 @@ static enum sotto_status parse_value(const struct row *row, const char *text,
         break;
     case T_MASKS:
         TRY(parse_masks(text, p, err));
+        break;
+    case T_BACKEND:
+        if (strcmp(text, "auto") != 0 && kern_backend_find(text) == NULL)
+            TRY_FAIL(err, SOTTO_INVALID,
+                     "\"%.32s\": allowed are auto and what sotto-client "
+                     "devices lists",
+                     text);
+        wire_set_text(p->backend, sizeof p->backend, text);
         break;
     case T_KEY:
         if (p->session.allowed_key_count >= ARRAY_LEN(p->session.allowed_keys))
@@ -219,6 +242,9 @@ static void print_value(const struct row *row, const struct client_policy *p, st
         break;
     case T_MASKS:
         buf_printf(out, "%s %s\n", row->key, masks[p->session.secure_aggregation]);
+        break;
+    case T_BACKEND:
+        buf_printf(out, "%s %s\n", row->key, p->backend);
         break;
     case T_KEY:
         for (uint32_t i = 0; i < p->session.allowed_key_count; i++)

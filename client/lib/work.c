@@ -209,7 +209,7 @@ static enum sotto_status begin_training(struct sotto_client *c, const sotto_Term
     enum sotto_status status;
     terms_rule(t, &rule);
     buf_init(&saved, (size_t)1 << 30);
-    TRY(trainer_new(&w->package.graph, &rule, w->data.count, c->backend, &w->trainer, err));
+    TRY(trainer_new(&w->package.graph, &rule, w->data.count, w->backend, &w->trainer, err));
     TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
     if (devstore_checkpoint_get(c->store, &terms, &saved, NULL) == SOTTO_OK) {
         if (trainer_resume(w->trainer, buf_view(&saved), NULL) == SOTTO_OK)
@@ -219,6 +219,8 @@ static enum sotto_status begin_training(struct sotto_client *c, const sotto_Term
             TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
     }
     w->checkpoint_ms = clock_mono_ms();
+    w->train_ns = 0;
+    w->first_step = trainer_steps_done(w->trainer);
     w->kind = CLIENT_WORK_TRAINING;
 out:
     buf_deinit(&saved);
@@ -228,12 +230,15 @@ out:
 static enum sotto_status begin_work(struct sotto_client *c, struct sotto_error *err) {
     const sotto_Terms *t = session_terms(c->session);
     struct client_work *w = &c->work;
+    bool ready = false;
     if (t == NULL || !w->have_package || !w->have_data)
         return SOTTO_FAIL(err, SOTTO_STATE, "nothing is prepared");
+    enum sotto_status status = client_choose(c, t, &ready, err);
+    if (status != SOTTO_OK || !ready)
+        return status;
     if (t->kind == sotto_Kind_KIND_TRAIN)
         return begin_training(c, t, err);
-    const enum sotto_status status =
-        evaluator_new(&w->package.graph, CLIENT_EVAL_BATCH, c->backend, &w->evaluator, err);
+    status = evaluator_new(&w->package.graph, CLIENT_EVAL_BATCH, w->backend, &w->evaluator, err);
     w->kind = CLIENT_WORK_EVALUATING;
     return status;
 }
@@ -301,7 +306,11 @@ static enum sotto_status finish_training(struct sotto_client *c, struct session_
         trained = mem_array(total, sizeof *trained);
         if (trained == NULL)
             TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", total);
+        const uint64_t begin = clock_mono_ns();
+        const uint32_t steps = trainer_steps_done(w->trainer);
         trainer_finish(w->trainer, trained, &w->metrics);
+        client_choose_trained(c, (double)w->metrics.seen * (steps - w->first_step) / steps,
+                              (double)(w->train_ns + clock_mono_ns() - begin) * 1e-9);
         trainer_free(w->trainer); /* its arena makes room for what follows */
         w->trainer = NULL;
         dataset_deinit(&w->data);
@@ -333,12 +342,13 @@ out:
 static enum sotto_status train_slice(struct sotto_client *c, struct session_event *e,
                                      struct sotto_error *err) {
     struct client_work *w = &c->work;
-    const uint64_t begin = clock_mono_ms();
+    const uint64_t begin = clock_mono_ns(), slice_ns = (uint64_t)c->slice_ms * 1000000;
     bool done = false;
     enum sotto_status status;
     do {
         TRY(trainer_advance(w->trainer, 1, &done, err));
-    } while (!done && clock_mono_ms() - begin < c->slice_ms);
+    } while (!done && clock_mono_ns() - begin < slice_ns);
+    w->train_ns += clock_mono_ns() - begin;
     if (done) {
         TRY(finish_training(c, e, err));
     } else if (clock_mono_ms() - w->checkpoint_ms >= CLIENT_CHECKPOINT_MS) {
@@ -404,6 +414,8 @@ enum sotto_status client_work_slice(struct sotto_client *c, struct sotto_error *
             *err = why;
         return status;
     }
+    if (status != SOTTO_OK && client_choose_again(c, &why))
+        return SOTTO_OK;
     if (status != SOTTO_OK) {
         e = (struct session_event){.kind = SESSION_FAILED, .error = &why};
         client_log(c, "%s", why.message);

@@ -173,6 +173,33 @@ enum sotto_status devstore_outcome(struct devstore *s, const struct wire_hash *t
  * silent for so long go. */
 enum sotto_status devstore_expire(struct devstore *s, int64_t before_ms, struct sotto_error *err);
 
+/* ---- Choice of a backend
+ * --------------------------------------------------------------------------------------------------
+ */
+#define DEVSTORE_CHOICES 32 /* kept */
+struct devstore_choice {
+    struct wire_hash model;   /* of the graph's bytes: weights change, it stays */
+    uint32_t batch;           /* rows of a step */
+    struct wire_hash machine; /* of all that could change the choice: backends, devices, drivers */
+    char backend[32];         /* the fastest */
+    char kernels[64];         /* its kernel set, as the coordinator is told */
+    double samples_per_s;     /* 0: not measured */
+    char detail[160];         /* what each backend did, for people */
+};
+/* Replaces what was known of model and batch, as the newest. */
+enum sotto_status devstore_choice_put(struct devstore *s, const struct devstore_choice *c,
+                                      struct sotto_error *err);
+/* The newest that fits; NULL, NULL, 0: any. NOT_FOUND. */
+enum sotto_status devstore_choice_get(struct devstore *s, const struct wire_hash *machine,
+                                      const struct wire_hash *model, uint32_t batch,
+                                      struct devstore_choice *out, struct sotto_error *err);
+enum sotto_status devstore_choice_drop(struct devstore *s, const struct wire_hash *model,
+                                       struct sotto_error *err);
+/* Newest first. */
+enum sotto_status devstore_choice_each(struct devstore *s,
+                                       void (*visit)(void *ctx, const struct devstore_choice *c),
+                                       void *ctx, struct sotto_error *err);
+
 /* ---- Counters, history
  * ----------------------------------------------------------------------------------------------------
  */

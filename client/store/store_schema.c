@@ -46,6 +46,10 @@ static const char *const migrations[] = {
     /* 2: when the buckets were what they are, on the monotonic clock of one boot */
     "ALTER TABLE counters ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE counters ADD COLUMN bucket_ms INTEGER NOT NULL DEFAULT 0;",
+    /* 3: which backend trains a model fastest here */
+    "CREATE TABLE choice(id INTEGER PRIMARY KEY AUTOINCREMENT, model BLOB NOT NULL,"
+    " batch INTEGER NOT NULL, machine BLOB NOT NULL, backend TEXT NOT NULL, kernels TEXT NOT NULL,"
+    " samples_per_s REAL NOT NULL, detail TEXT NOT NULL, UNIQUE(model, batch)) STRICT;",
 };
 
 static enum sotto_status user_version(struct devstore *s, int64_t *out, struct sotto_error *err) {

@@ -33,9 +33,9 @@ typedef struct sotto_client_config {
         *state_dir; /* private folder: identity, example store, residuals; made with mode 0700 */
     const char *policy_file; /* YAML-free "key value" lines, see sotto-client(8); NULL:
                                 <state_dir>/policy or defaults */
-    const char *backend;     /* "cpu", "ref"; NULL: the best there is */
-    const char *tier;        /* NULL: default */
-    uint32_t slice_ms;       /* longest stretch of computing inside one poll; 0: 100 */
+    const char *backend; /* "cpu", "vulkan"; NULL: the policy's, else the fastest, measured once */
+    const char *tier;    /* NULL: default */
+    uint32_t slice_ms;   /* longest stretch of computing inside one poll; 0: 100 */
     void (*log)(void *ctx, const char *line); /* NULL: silent */
     void *log_ctx;
 } sotto_client_config;
