@@ -177,10 +177,12 @@ static enum sotto_status note_seen(struct coordinator *c, uint64_t serial, const
     if (status != SOTTO_OK)
         return status;
     int64_t now = clock_wall_ms();
+    double speed = (double)in->samples_per_s;
+    if (speed == 0 && strcmp(d.backend, in->backend) == 0)
+        speed = d.samples_per_s; /* after a restart it has not trained again yet */
     if (d.seen_ms <= now && now - d.seen_ms < SEEN_EVERY_MS &&
         strcmp(d.backend, in->backend) == 0 && strcmp(d.tier, in->tier) == 0 &&
-        strcmp(d.version, in->version) == 0 &&
-        !other_speed(d.samples_per_s, (double)in->samples_per_s))
+        strcmp(d.version, in->version) == 0 && !other_speed(d.samples_per_s, speed))
         return SOTTO_OK;
     status = store_begin(c->store, err);
     return status == SOTTO_OK ? store_device_seen(c->store, serial, now, in->version, in->tier,
