@@ -77,7 +77,7 @@ static struct sink segment_sink(struct compiler *c, uint32_t segment) {
 static void emit_sgd(struct compiler *c, uint32_t segment, uint32_t grad) {
     EMIT(c, KERN_SGD, c->params + segment, grad,
          c->states != KERN_NONE ? c->states + segment : KERN_NONE,
-         c->anchors != KERN_NONE ? c->anchors + segment : KERN_NONE)
+         c->o.prox_mu > 0 ? c->anchors + segment : KERN_NONE)
         ->u.sgd = (struct kern_sgd){.count = c->g->layout.segments[segment].count,
                                     .momentum = c->o.momentum,
                                     .weight_decay = c->o.weight_decay,
@@ -263,7 +263,7 @@ static uint32_t declare_like_params(struct compiler *c, enum kern_role role) {
 void autodiff_declare(struct compiler *c) {
     if (c->o.momentum > 0)
         c->states = declare_like_params(c, KERN_ROLE_STATE);
-    if (c->o.prox_mu > 0)
+    if (c->o.prox_mu > 0 || c->o.drift)
         c->anchors = declare_like_params(c, KERN_ROLE_ANCHOR);
 }
 
@@ -274,6 +274,13 @@ static void clip_and_update(struct compiler *c) {
         (struct kern_clip){compile_count(c, c->grad_range), c->o.clip_norm};
     for (uint32_t s = 0; s < c->g->layout.segment_count; s++)
         emit_sgd(c, s, c->grads + s);
+}
+
+/* w += drift, when all of the step has been done with the weights as they were. */
+static void add_drift(struct compiler *c) {
+    for (uint32_t s = 0; c->o.drift && s < c->g->layout.segment_count; s++)
+        EMIT(c, KERN_ADD, c->params + s, c->anchors + s, c->params + s)->u.pointwise.count =
+            c->g->layout.segments[s].count;
 }
 
 void autodiff_backward(struct compiler *c, uint32_t dlogits) {
@@ -296,4 +303,5 @@ void autodiff_backward(struct compiler *c, uint32_t dlogits) {
             compile_ops[c->g->nodes[node].op].backward(c, node, l->grad);
     }
     clip_and_update(c);
+    add_drift(c);
 }

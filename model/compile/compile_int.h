@@ -44,7 +44,7 @@ struct compiler {
     uint32_t params;  /* buffer of segment s: params + s */
     uint32_t grads;   /* likewise, when clipping needs all gradients side by side; or KERN_NONE */
     uint32_t states;  /* likewise, with momentum */
-    uint32_t anchors; /* likewise, with a proximal term */
+    uint32_t anchors; /* likewise, with a proximal term or a drift */
     uint32_t grad_range;
     enum sotto_status status; /* the first failure; later emissions are ignored */
     struct sotto_error *err;

@@ -384,6 +384,9 @@ static enum sotto_status check_options(const struct graph_options *o, struct sot
         return SOTTO_FAIL(
             err, SOTTO_INVALID,
             "program options: momentum, weight decay, prox or clip norm out of range");
+    if (o->drift && o->prox_mu > 0)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "program options: a drift and a proximal term share one place");
     if (!(o->temperature >= 0 && o->temperature <= 1000) ||
         !(o->label_smoothing >= 0 && o->label_smoothing < 1))
         return SOTTO_FAIL(err, SOTTO_INVALID,

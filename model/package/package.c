@@ -5,8 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-#define PACKAGE_MAGIC   "SOTTOPK1"
-#define PACKAGE_VERSION 1u
+#define PACKAGE_MAGIC          "SOTTOPK1"
+#define PACKAGE_VERSION        1u
+#define PACKAGE_VERSION_EXTRAS 2u /* the same, and extras behind the tensors */
 #define PACKAGE_GRAPH_MAX                                                                          \
     (1u << 17) /* bytes; a graph of 512 layers with long names takes about 40 KiB */
 #define PACKAGE_DIM_MAX (1u << 26)
@@ -61,6 +62,13 @@ static enum sotto_status put_graph(const struct graph *g, struct buf *out,
 enum sotto_status package_encode(const struct graph *g, const struct data_schema *schema,
                                  const float *params, enum package_precision precision,
                                  struct buf *out, struct sotto_error *err) {
+    return package_encode_extras(g, schema, params, precision, NULL, 0, out, err);
+}
+
+enum sotto_status package_encode_extras(const struct graph *g, const struct data_schema *schema,
+                                        const float *params, enum package_precision precision,
+                                        const struct package_extra *extras, uint32_t count,
+                                        struct buf *out, struct sotto_error *err) {
     enum sotto_status status;
     if (!g->finished || (unsigned)precision > PACKAGE_I4)
         TRY_FAIL(err, SOTTO_INVALID, "package: unfinished graph or unknown precision");
@@ -68,7 +76,7 @@ enum sotto_status package_encode(const struct graph *g, const struct data_schema
     if (!vec_all_finite_f32(params, g->layout.total))
         TRY_FAIL(err, SOTTO_INVALID, "package: a weight is not finite");
     buf_put(out, PACKAGE_MAGIC, 8);
-    buf_put_u8(out, PACKAGE_VERSION);
+    buf_put_u8(out, count ? PACKAGE_VERSION_EXTRAS : PACKAGE_VERSION);
     buf_put_u8(out, (uint8_t)precision);
     TRY(put_graph(g, out, err));
     put_schema(schema, out);
@@ -77,6 +85,8 @@ enum sotto_status package_encode(const struct graph *g, const struct data_schema
         TRY(quant_put(segment, quant_form_of(&g->layout, s, precision), params + segment->offset,
                       out, err));
     }
+    if (count)
+        TRY(extras_put(&g->layout, extras, count, out, err));
     if (out->status != SOTTO_OK)
         TRY_FAIL(err, out->status, "package: more than %zu bytes or out of memory", out->max);
 out:
@@ -96,19 +106,26 @@ static void get_schema(struct reader *r, struct data_schema *s) {
     s->shift = reader_f32(r, "example shift");
 }
 
-static enum sotto_status get_tensors(struct package *p, struct reader *r, struct sotto_error *err) {
+static enum sotto_status get_tensors(struct package *p, struct reader *r, bool extras,
+                                     struct sotto_error *err) {
     const struct layout *l = &p->graph.layout;
+    const uint64_t needed = tensor_bytes(l, p->precision);
     /* The bytes must be there before memory is taken for what they say. */
-    if (tensor_bytes(l, p->precision) != reader_left(r))
+    if (extras ? needed > reader_left(r) : needed != reader_left(r))
         return SOTTO_FAIL(err, SOTTO_CORRUPT,
                           "package: %zu bytes of tensors, the layout needs %llu", reader_left(r),
-                          (unsigned long long)tensor_bytes(l, p->precision));
+                          (unsigned long long)needed);
     p->params = mem_array(l->total, sizeof *p->params);
     if (!p->params)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "package: %u parameters", l->total);
     for (uint32_t s = 0; s < l->segment_count && r->status == SOTTO_OK; s++)
         quant_get(&l->segments[s], quant_form_of(l, s, p->precision), r,
                   p->params + l->segments[s].offset);
+    if (extras && r->status == SOTTO_OK) {
+        const enum sotto_status status = extras_get(p, r, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
     return reader_finish(r, true, "package", err);
 }
 
@@ -124,7 +141,8 @@ enum sotto_status package_decode(struct view bytes, struct package *out, struct 
     struct view magic = reader_bytes(&r, 8, "magic");
     if (magic.p && memcmp(magic.p, PACKAGE_MAGIC, 8) != 0)
         reader_fail(&r, SOTTO_CORRUPT, "magic");
-    if (reader_u8(&r, "version") != PACKAGE_VERSION)
+    const uint8_t version = reader_u8(&r, "version");
+    if (version != PACKAGE_VERSION && version != PACKAGE_VERSION_EXTRAS)
         reader_fail(&r, SOTTO_VERSION, "version");
     uint8_t precision = reader_u8(&r, "precision");
     if (precision > PACKAGE_I4)
@@ -138,7 +156,7 @@ enum sotto_status package_decode(struct view bytes, struct package *out, struct 
     TRY(graph_decode(&out->graph, &graph_reader, err));
     TRY(reader_finish(&graph_reader, true, "graph", err));
     TRY(check_schema(&out->schema, &out->graph, err));
-    TRY(get_tensors(out, &r, err));
+    TRY(get_tensors(out, &r, version == PACKAGE_VERSION_EXTRAS, err));
 out:
     return status;
 }
@@ -147,4 +165,5 @@ void package_deinit(struct package *p) {
     graph_deinit(&p->graph);
     mem_free(p->params);
     p->params = NULL;
+    extras_deinit(p);
 }

@@ -21,6 +21,13 @@ enum sotto_status quant_put(const struct layout_segment *s, enum quant_form form
 /* Reads quant_bytes into w; a broken value fails the reader, which names it. */
 void quant_get(const struct layout_segment *s, enum quant_form form, struct reader *r, float *w);
 
+/* extra.c: the extras behind the tensors, count first. */
+enum sotto_status extras_put(const struct layout *l, const struct package_extra *extras,
+                             uint32_t count, struct buf *out, struct sotto_error *err);
+/* Into p->extras; p owns what was read, also after an error. */
+enum sotto_status extras_get(struct package *p, struct reader *r, struct sotto_error *err);
+void extras_deinit(struct package *p);
+
 /* IEEE half precision, nearest, ties to even; overflow gives infinity. */
 uint16_t quant_half_from(float v);
 float quant_half_to(uint16_t h);

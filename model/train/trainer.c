@@ -24,6 +24,7 @@ struct trainer {
     uint32_t *order; /* positions of the examples in use */
     uint32_t order_cap, count;
     uint32_t steps_epoch, steps_total, step;
+    bool has_drift; /* of this client; SCAFFOLD's steps need it */
     struct train_metrics metrics;
 };
 
@@ -51,7 +52,36 @@ enum sotto_status train_rule_check(const struct train_rule *r, struct sotto_erro
     if (!(r->clip_norm >= 0.0f && r->clip_norm <= 1e9f))
         return SOTTO_FAIL(err, SOTTO_INVALID, "clip norm %g, allowed are 0 (none) to 1e9",
                           (double)r->clip_norm);
+    if ((unsigned)r->algorithm > TRAIN_SCAFFOLD)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "algorithm %u is not known", (unsigned)r->algorithm);
+    if (r->algorithm == TRAIN_SCAFFOLD && r->prox_mu > 0.0f)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "control variates do not go with a proximal term; set prox mu to 0");
     return SOTTO_OK;
+}
+
+double train_normalizer(const struct train_rule *r, uint64_t steps) {
+    const double pull = (double)r->lr * (double)r->prox_mu, momentum = (double)r->momentum;
+    double moved = 0.0, velocity = 0.0;
+    if (!(pull > 0.0) && !(momentum > 0.0))
+        return (double)steps;
+    for (uint64_t k = 0; k < steps; k++) {
+        const double gradient = 1.0 - pull * moved;
+        velocity = momentum * velocity + gradient;
+        moved += r->nesterov ? gradient + momentum * velocity : velocity;
+    }
+    return moved;
+}
+
+struct graph_options train_options(const struct train_rule *r, uint32_t batch) {
+    return (struct graph_options){.mode = GRAPH_TRAIN,
+                                  .batch = batch,
+                                  .momentum = r->momentum,
+                                  .weight_decay = r->weight_decay,
+                                  .prox_mu = r->prox_mu,
+                                  .nesterov = r->nesterov,
+                                  .clip_norm = r->clip_norm,
+                                  .drift = r->algorithm == TRAIN_SCAFFOLD};
 }
 
 /* Weights and momentum lie in the arena in layout order; a pointer to the first of a role, or NULL.
@@ -71,13 +101,7 @@ static enum sotto_status rule_options(const struct train_rule *rule, uint32_t ba
         return status;
     if (rule->batch == 0 && batch_max == 0)
         return SOTTO_FAIL(err, SOTTO_INVALID, "a full batch needs to know how many rows at most");
-    *out = (struct graph_options){.mode = GRAPH_TRAIN,
-                                  .batch = rule->batch ? rule->batch : batch_max,
-                                  .momentum = rule->momentum,
-                                  .weight_decay = rule->weight_decay,
-                                  .prox_mu = rule->prox_mu,
-                                  .nesterov = rule->nesterov,
-                                  .clip_norm = rule->clip_norm};
+    *out = train_options(rule, rule->batch ? rule->batch : batch_max);
     return SOTTO_OK;
 }
 
@@ -186,10 +210,17 @@ enum sotto_status trainer_begin(struct trainer *t, const float *params,
     t->metrics = (struct train_metrics){0};
     shuffle_epoch(t);
     kern_exec_load_params(t->engine.exec, params);
-    kern_exec_load_anchor(t->engine.exec, params);
+    t->has_drift = t->rule.algorithm != TRAIN_SCAFFOLD;
+    if (t->has_drift)
+        kern_exec_load_anchor(t->engine.exec, params);
     kern_exec_clear_metrics(t->engine.exec);
 out:
     return status;
+}
+
+void trainer_drift(struct trainer *t, const float *drift) {
+    kern_exec_load_anchor(t->engine.exec, drift);
+    t->has_drift = true;
 }
 
 /* Each step's sums are taken out of the exec at once, so that a resumed run adds the same numbers
@@ -224,6 +255,8 @@ static enum sotto_status run_step(struct trainer *t, struct sotto_error *err) {
 enum sotto_status trainer_advance(struct trainer *t, uint32_t steps_max, bool *done,
                                   struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
+    if (!t->has_drift)
+        return SOTTO_FAIL(err, SOTTO_STATE, "this rule trains with control variates: none are set");
     for (uint32_t i = 0; (steps_max == 0 || i < steps_max) && t->step < t->steps_total; i++) {
         status = run_step(t, err);
         if (status != SOTTO_OK)

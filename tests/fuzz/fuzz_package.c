@@ -28,7 +28,8 @@ static void try_package(struct view v) {
     struct buf again;
     if (package_decode(v, &p, NULL) == SOTTO_OK) {
         buf_init(&again, FUZZ_BYTES_MAX);
-        check(package_encode(&p.graph, &p.schema, p.params, p.precision, &again, NULL) == SOTTO_OK);
+        check(package_encode_extras(&p.graph, &p.schema, p.params, p.precision, p.extras,
+                                    p.extra_count, &again, NULL) == SOTTO_OK);
         check(again.len == v.n);
         buf_deinit(&again);
         try_compile(&p.graph);
@@ -77,8 +78,12 @@ static void try_mutated(const uint8_t *data, size_t size) {
               &g, &(struct graph_node){.op = GRAPH_DENSE, .inputs = {at}, .units = 2, .bias = true},
               &at, NULL) == SOTTO_OK);
     check(graph_finish(&g, NULL) == SOTTO_OK);
-    check(package_encode(&g, &schema, params, (enum package_precision)(size % 3), &bytes, NULL) ==
-          SOTTO_OK);
+    uint8_t bits[(ARRAY_LEN(params) + 7) / 8] = {0x5a, 1};
+    const struct package_extra extras[] = {
+        {PACKAGE_CONTROL, size % 5 ? PACKAGE_FORM_F32 : PACKAGE_FORM_I8, params, NULL},
+        {"support", PACKAGE_FORM_BITS, NULL, bits}};
+    check(package_encode_extras(&g, &schema, params, (enum package_precision)(size % 3), extras,
+                                (uint32_t)(size / 3 % 3), &bytes, NULL) == SOTTO_OK);
     for (size_t i = 0; i + 1 < size; i += 2)
         bytes.data[data[i] % bytes.len] = data[i + 1];
     try_package(buf_view(&bytes));

@@ -346,6 +346,8 @@ static void test_update_rules(void **state) {
             {.clip_norm = (float)(norm / 3)},
             {.clip_norm = (float)(norm / 3), .momentum = 0.5f, .prox_mu = 1.0f},
             {.clip_norm = (float)(norm * 3), .weight_decay = 0.2f},
+            {.drift = true},
+            {.drift = true, .momentum = 0.5f, .clip_norm = (float)(norm / 3)},
         };
         for (size_t k = 0; k < ARRAY_LEN(rules); k++) {
             struct graph_options o = rules[k];
@@ -361,6 +363,8 @@ static void test_update_rules(void **state) {
                 double gj = clip * (double)grad[j] + (double)o.weight_decay * (double)s.params[j];
                 double step = o.nesterov ? gj + (double)o.momentum * gj : gj;
                 double want = (double)s.params[j] - (double)lr * step;
+                if (o.drift) /* run_step's anchor, added afterwards */
+                    want += (double)s.params[j];
                 if (fabs((double)s.after[j] - want) > 3e-6 * (1 + fabs(want) + fabs(gj)))
                     fail_msg("rule %zu coordinate %u: %.9g, want %.9g", k, j, (double)s.after[j],
                              want);

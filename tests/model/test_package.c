@@ -149,6 +149,75 @@ static void test_half(void **state) {
     assert_int_equal(quant_half_from(ldexpf(3, -25)), 2);                 /* 1.5 units: to even */
 }
 
+static enum sotto_status decode_without_memory(void *ctx, struct sotto_error *err) {
+    struct package p;
+    enum sotto_status status = package_decode(buf_view(ctx), &p, err);
+    package_deinit(&p);
+    return status;
+}
+
+/* Extras: each form comes back, without them nothing changes, and every truncation is refused. */
+static void test_extras(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct rng rng;
+    struct graph g;
+    struct package p;
+    rng_init(&rng, test_seed(), 15, 0, RNG_GENERATE);
+    float *w = random_model(&rng, &g);
+    const uint32_t n = g.layout.total;
+    const struct data_schema schema = schema_of(&g);
+    float *control = mem_array(n, sizeof *control);
+    uint8_t *bits = mem_array((n + 7) / 8, 1);
+    assert_true(control && bits);
+    oracle_random_values(&rng, control, n);
+    for (uint32_t i = 0; i < n; i += 3)
+        bits[i / 8] |= (uint8_t)(1u << i % 8);
+    struct package_extra extras[] = {{PACKAGE_CONTROL, PACKAGE_FORM_F32, control, NULL},
+                                     {"small", PACKAGE_FORM_I8, control, NULL},
+                                     {"support", PACKAGE_FORM_BITS, NULL, bits}};
+    struct buf plain = encode(&g, w, PACKAGE_I8), out;
+    buf_init(&out, PACKAGE_BYTES_MAX);
+    ASSERT_OK(package_encode_extras(&g, &schema, w, PACKAGE_I8, extras, 0, &out, &err));
+    assert_int_equal(out.len, plain.len);
+    assert_memory_equal(out.data, plain.data, plain.len);
+    buf_reset(&out);
+    ASSERT_OK(package_encode_extras(&g, &schema, w, PACKAGE_I8, extras, 3, &out, &err));
+    ASSERT_OK(package_decode(buf_view(&out), &p, &err));
+    assert_int_equal(p.extra_count, 3);
+    assert_null(package_extra_find(&p, "other"));
+    assert_memory_equal(package_extra_find(&p, PACKAGE_CONTROL)->values, control,
+                        n * sizeof *control);
+    assert_memory_equal(package_extra_find(&p, "support")->bits, bits, (n + 7) / 8);
+    struct package as_weights = {.graph = g, .precision = PACKAGE_I8};
+    as_weights.params = package_extra_find(&p, "small")->values;
+    check_values(&g, control, &as_weights);
+    package_deinit(&p);
+    for (size_t k = plain.len; k < out.len; k++) {
+        assert_int_not_equal(package_decode(view_of(out.data, k), &p, NULL), SOTTO_OK);
+        package_deinit(&p);
+    }
+    test_oom_loop(decode_without_memory, &out);
+    buf_reset(&out);
+    struct package_extra twice[] = {extras[0], extras[0]};
+    ASSERT_FAILS(package_encode_extras(&g, &schema, w, PACKAGE_I8, twice, 2, &out, &err),
+                 SOTTO_INVALID, "extra 1");
+    control[n - 1] = INFINITY;
+    ASSERT_FAILS(package_encode_extras(&g, &schema, w, PACKAGE_I8, extras, 1, &out, &err),
+                 SOTTO_INVALID, "not finite");
+    if (n % 8 != 0) {
+        bits[n / 8] |= 0x80;
+        ASSERT_FAILS(package_encode_extras(&g, &schema, w, PACKAGE_I8, extras + 2, 1, &out, &err),
+                     SOTTO_INVALID, "past the last");
+    }
+    buf_deinit(&plain);
+    buf_deinit(&out);
+    mem_free(control);
+    mem_free(bits);
+    mem_free(w);
+    graph_deinit(&g);
+}
+
 /* Every truncation and many changed bytes: an error or a valid package, never a crash or a leak. */
 static void test_hostile_bytes(void **state) {
     (void)state;
@@ -240,13 +309,6 @@ static void test_delta(void **state) {
     }
 }
 
-static enum sotto_status decode_without_memory(void *ctx, struct sotto_error *err) {
-    struct package p;
-    enum sotto_status status = package_decode(buf_view(ctx), &p, err);
-    package_deinit(&p);
-    return status;
-}
-
 static enum sotto_status delta_without_memory(void *ctx, struct sotto_error *err) {
     struct buf delta, out;
     buf_init(&delta, PACKAGE_BYTES_MAX);
@@ -275,9 +337,10 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_half),       cmocka_unit_test(test_hostile_bytes),
-        cmocka_unit_test(test_delta),      cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_half),          cmocka_unit_test(test_extras),
+        cmocka_unit_test(test_hostile_bytes), cmocka_unit_test(test_delta),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,6 +76,8 @@ static const struct kern_backend *ref(void) {
 
 static const struct train_stream stream_a = {77, 3, 42};
 
+static const float *drift; /* of rules with control variates */
+
 /* Trains from w into out, through checkpoints every `every` steps when it is not 0. */
 static struct train_metrics train(const struct graph *g, const struct train_rule *rule,
                                   const struct examples *e, const struct train_stream *stream,
@@ -86,6 +88,8 @@ static struct train_metrics train(const struct graph *g, const struct train_rule
     bool done = false;
     ASSERT_OK(trainer_new(g, rule, e->count, ref(), &t, &err));
     ASSERT_OK(trainer_begin(t, w, e, stream, &err));
+    if (drift)
+        trainer_drift(t, drift);
     while (!done) {
         ASSERT_OK(trainer_advance(t, every, &done, &err));
         if (every == 0 || done)
@@ -98,6 +102,8 @@ static struct train_metrics train(const struct graph *g, const struct train_rule
         trainer_free(t);
         ASSERT_OK(trainer_new(g, rule, e->count, ref(), &next, &err));
         ASSERT_OK(trainer_begin(next, w, e, stream, &err));
+        if (drift)
+            trainer_drift(next, drift);
         ASSERT_OK(trainer_resume(next, buf_view(&saved), &err));
         buf_deinit(&saved);
         t = next;
@@ -272,6 +278,81 @@ static void test_prox(void **state) {
     graph_deinit(&g);
 }
 
+/* SCAFFOLD's step is y - lr (g - c_i + c): zero variates give SGD's bits, and a drift is added once
+ * a step, also across checkpoints. */
+static void test_drift(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct graph g = model(true);
+    const uint32_t n = g.layout.total;
+    struct dataset d = task(33, 6);
+    struct examples e = dataset_examples(&d);
+    float *w = initial(&g), *a = mem_array(n, sizeof *a), *b = mem_array(n, sizeof *b);
+    float *by = mem_array(n, sizeof *by);
+    assert_true(a && b && by);
+    const struct train_rule rules[] = {
+        {.epochs = 3, .batch = 10, .lr = 0.1f},
+        {.epochs = 2, .batch = 8, .lr = 0.05f, .momentum = 0.9f, .clip_norm = 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
+        struct train_rule rule = rules[i];
+        (void)train(&g, &rule, &e, &stream_a, w, 0, a);
+        rule.algorithm = TRAIN_SCAFFOLD;
+        memset(by, 0, n * sizeof *by);
+        drift = by;
+        (void)train(&g, &rule, &e, &stream_a, w, 0, b);
+        assert_memory_equal(a, b, n * sizeof *a);
+        rule.steps_max = 1; /* after one step the gradient no longer is the same */
+        (void)train(&g, &rule, &e, &stream_a, w, 0, a);
+        for (uint32_t k = 0; k < n; k++)
+            by[k] = 0.25f * (float)(k % 7);
+        (void)train(&g, &rule, &e, &stream_a, w, 0, b);
+        for (uint32_t k = 0; k < n; k++)
+            assert_true(b[k] == a[k] + by[k]);
+        rule.steps_max = 0;
+        for (uint32_t k = 0; k < n; k++)
+            by[k] *= 0.01f;
+        (void)train(&g, &rule, &e, &stream_a, w, 0, a);
+        (void)train(&g, &rule, &e, &stream_a, w, 3, b);
+        assert_memory_equal(a, b, n * sizeof *a);
+        drift = NULL;
+        struct trainer *t;
+        ASSERT_OK(trainer_new(&g, &rule, 0, ref(), &t, &err));
+        ASSERT_OK(trainer_begin(t, w, &e, &stream_a, &err));
+        ASSERT_FAILS(trainer_advance(t, 1, NULL, &err), SOTTO_STATE, "control variates");
+        trainer_free(t);
+    }
+    mem_free(w);
+    mem_free(a);
+    mem_free(b);
+    mem_free(by);
+    dataset_deinit(&d);
+    graph_deinit(&g);
+}
+
+/* FedNova's a: all ones; (1 - m^(k+1)) / (1 - m) with momentum; (1 - lr mu)^k with a proximal term.
+ */
+static void test_normalizer(void **state) {
+    (void)state;
+    struct train_rule r = TRAIN_RULE_INIT;
+    assert_true(train_normalizer(&r, 0) == 0.0 && train_normalizer(&r, 937) == 937.0);
+    r.momentum = 0.9f;
+    const double m = (double)r.momentum;
+    double want = 0.0;
+    for (int k = 1; k <= 50; k++)
+        want += (1.0 - pow(m, k)) / (1.0 - m);
+    assert_true(fabs(train_normalizer(&r, 50) - want) < 1e-9 * want);
+    r.nesterov = true; /* g + m v: every gradient weighs 1 + m (1 + .. + m^rest) */
+    want = 0.0;
+    for (int k = 1; k <= 50; k++)
+        want += 1.0 + m * (1.0 - pow(m, k)) / (1.0 - m);
+    assert_true(fabs(train_normalizer(&r, 50) - want) < 1e-9 * want);
+    const struct train_rule prox = {.lr = 0.1f, .prox_mu = 2.0f};
+    const double pull = (double)prox.lr * (double)prox.prox_mu;
+    want = (1.0 - pow(1.0 - pull, 30)) / pull;
+    assert_true(fabs(train_normalizer(&prox, 30) - want) < 1e-9 * want);
+}
+
 static void test_resume_bits(void **state) {
     (void)state;
     struct graph g = model(true);
@@ -380,6 +461,9 @@ static void test_refusals(void **state) {
         {{.epochs = 1, .batch = 1, .lr = 0.1f, .weight_decay = -1}, "weight decay"},
         {{.epochs = 1, .batch = 1, .lr = 0.1f, .prox_mu = INFINITY}, "prox"},
         {{.epochs = 1, .batch = 1, .lr = 0.1f, .clip_norm = -1}, "clip"},
+        {{.epochs = 1, .batch = 1, .lr = 0.1f, .algorithm = (enum train_algorithm)3}, "algorithm"},
+        {{.epochs = 1, .batch = 1, .lr = 0.1f, .prox_mu = 1, .algorithm = TRAIN_SCAFFOLD},
+         "proximal"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ASSERT_FAILS(trainer_new(&g, &bad[i].rule, 0, ref(), &t, &err), SOTTO_INVALID, bad[i].part);
@@ -535,6 +619,8 @@ int main(void) {
         cmocka_unit_test(test_full_batch_is_gradient_step),
         cmocka_unit_test(test_determinism_and_rules),
         cmocka_unit_test(test_prox),
+        cmocka_unit_test(test_drift),
+        cmocka_unit_test(test_normalizer),
         cmocka_unit_test(test_resume_bits),
         cmocka_unit_test(test_resume_refuses),
         cmocka_unit_test(test_no_allocation),

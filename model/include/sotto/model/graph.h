@@ -86,7 +86,9 @@ struct graph_options {
     uint32_t batch;
     float momentum, weight_decay, prox_mu;
     bool nesterov;
-    float clip_norm;       /* of the gradient of a step; 0: none */
+    float clip_norm; /* of the gradient of a step; 0: none */
+    bool drift; /* the anchor holds no weights but what is added to them after each step; not with a
+                   proximal term */
     float temperature;     /* DISTILL; 1 if 0 */
     float label_smoothing; /* TRAIN */
     bool unfused; /* one instruction a layer and no fused update: for tests and comparison */

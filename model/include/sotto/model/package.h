@@ -15,11 +15,29 @@ enum package_precision {
     PACKAGE_I4 = 2, /* weights int4 in blocks of 32 with an fp16 scale; first and last layer int8 */
 };
 
+/* What a strategy or a pipeline sends along beside the weights: an array in the order of the
+ * layout, at a precision of its own, under a name. */
+#define PACKAGE_EXTRAS_MAX 4
+enum package_form {
+    PACKAGE_FORM_F32 = 0,
+    PACKAGE_FORM_I8 = 1,   /* as the weights of PACKAGE_I8 */
+    PACKAGE_FORM_BITS = 2, /* one bit a coordinate */
+};
+struct package_extra {
+    char name[16]; /* "control"; not empty, printable */
+    enum package_form form;
+    float *values; /* F32, I8: layout.total values; else NULL */
+    uint8_t *bits; /* BITS: (layout.total + 7) / 8 bytes, the lowest bit first; else NULL */
+};
+#define PACKAGE_CONTROL "control" /* SCAFFOLD's server control variate */
+
 struct package {
     struct graph graph;
     struct data_schema schema;
     enum package_precision precision;
     float *params; /* graph.layout.total values, dequantized: what every device computes with */
+    uint32_t extra_count;
+    struct package_extra extras[PACKAGE_EXTRAS_MAX];
 };
 
 /* Appends the package's bytes to out. params are the fp32 master's; not finite: INVALID. The same
@@ -27,6 +45,14 @@ struct package {
 enum sotto_status package_encode(const struct graph *g, const struct data_schema *schema,
                                  const float *params, enum package_precision precision,
                                  struct buf *out, struct sotto_error *err);
+/* The same with extras, in this order; names differ. Values that are not finite and bits past the
+ * last coordinate: INVALID. Without any it is package_encode. */
+enum sotto_status package_encode_extras(const struct graph *g, const struct data_schema *schema,
+                                        const float *params, enum package_precision precision,
+                                        const struct package_extra *extras, uint32_t count,
+                                        struct buf *out, struct sotto_error *err);
+/* NULL: the package has none of that name. */
+const struct package_extra *package_extra_find(const struct package *p, const char *name);
 /* Checks everything (caps, shapes, finite scales, exact length). out is deinited by the caller,
  * also after an error. */
 enum sotto_status package_decode(struct view bytes, struct package *out, struct sotto_error *err);

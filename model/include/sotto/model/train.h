@@ -5,6 +5,12 @@
 #include "sotto/model/data.h"
 #include "sotto/model/graph.h"
 
+/* What a strategy asks of local training beside the optimizer's settings. */
+enum train_algorithm {
+    TRAIN_SGD = 0,
+    TRAIN_NOVA = 1,     /* SGD whose update is divided by train_normalizer (FedNova) */
+    TRAIN_SCAFFOLD = 2, /* SGD with a drift: see trainer_drift */
+};
 /* The local rule of a plan's terms: all that decides what local training computes. */
 struct train_rule {
     uint32_t epochs;       /* passes over the examples; >= 1 */
@@ -13,10 +19,17 @@ struct train_rule {
     uint32_t examples_max; /* use at most so many, drawn by the stream; 0: all */
     float lr, momentum, weight_decay, prox_mu, clip_norm;
     bool nesterov;
+    enum train_algorithm algorithm;
 };
 #define TRAIN_RULE_INIT                                                                            \
-    { 1, 10, 0, 0, 0.1f, 0, 0, 0, 0, false }
+    { 1, 10, 0, 0, 0.1f, 0, 0, 0, 0, false, TRAIN_SGD }
 enum sotto_status train_rule_check(const struct train_rule *r, struct sotto_error *err);
+/* FedNova's |a|_1 (Wang et al. 2020, arXiv:2007.07481, equation 5): how far, in units of lr times
+ * the gradient, so many steps of this rule move the weights when the gradient stays the same.
+ * steps without momentum and proximal term. */
+double train_normalizer(const struct train_rule *r, uint64_t steps);
+/* The options of the rule's training program; batch: rows of a step. */
+struct graph_options train_options(const struct train_rule *r, uint32_t batch);
 
 /* Keys of the random streams: shuffling and dropout depend on these and nothing else. */
 struct train_stream {
@@ -49,6 +62,10 @@ uint64_t trainer_bytes(const struct trainer *t);
 enum sotto_status trainer_begin(struct trainer *t, const float *params,
                                 const struct examples *examples, const struct train_stream *stream,
                                 struct sotto_error *err);
+/* TRAIN_SCAFFOLD: what is added to the weights after each step, layout.total values: lr (c_i - c)
+ * (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1: y - lr (g - c_i + c)). Between begin and
+ * the first step, which refuses (STATE) without it; also before resume. */
+void trainer_drift(struct trainer *t, const float *drift);
 /* Runs at most steps_max steps (0: all that are left). *done when nothing is left. */
 enum sotto_status trainer_advance(struct trainer *t, uint32_t steps_max, bool *done,
                                   struct sotto_error *err);
