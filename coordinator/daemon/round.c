@@ -69,7 +69,7 @@ static enum sotto_status make_terms(struct task_host *t, uint32_t round, bool ev
     struct buf bytes;
     sotto_Terms terms = sotto_Terms_init_zero;
     buf_init(&bytes, sizeof t->round.terms);
-    task_terms(&t->settings, t->row.task_id, round, evaluate, &terms);
+    task_terms(&t->settings, &t->graph.layout, t->row.task_id, round, evaluate, &terms);
     WIRE_SET_HASH(terms.package_hash, &t->version.package_hash);
     terms.package_bytes = t->version.package_bytes;
     terms.round_key.size = SEAL_PUBLIC;

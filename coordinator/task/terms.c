@@ -18,8 +18,17 @@ void task_rule(const struct task_config *t, struct train_rule *out) {
     };
 }
 
+bool task_secure(const struct task_config *t) {
+    return t->secure_aggregation != 0;
+}
+
 static uint32_t accept_max(const struct task_config *t, bool evaluate) {
     return (uint32_t)(evaluate && t->evaluate_cohort ? t->evaluate_cohort : t->cohort);
+}
+
+uint32_t task_group_max(const struct task_config *t, bool evaluate) {
+    const uint64_t reports = accept_max(t, evaluate);
+    return (uint32_t)(t->group_max < reports ? t->group_max : reports);
 }
 
 void task_spec(const struct task_config *t, const struct layout *layout, bool evaluate,
@@ -35,6 +44,12 @@ void task_spec(const struct task_config *t, const struct layout *layout, bool ev
         .residual_rounds_max = (uint32_t)t->residual_rounds_max,
         .fraction_bits = (unsigned)t->fraction_bits,
     };
+    if (task_secure(t)) {
+        struct codec_pipeline *p = &out->pipeline;
+        p->support = (enum codec_support)t->support;
+        p->rotate_log2 = t->rotate ? MASKED_ROTATE_LOG2 : 0;
+        p->range = t->range > 0.0 ? (float)t->range : masked_range(p, layout);
+    }
     if (!evaluate) {
         out->section_count = 1;
         memcpy(out->sections[0].name, "weights", sizeof "weights");
@@ -44,8 +59,20 @@ void task_spec(const struct task_config *t, const struct layout *layout, bool ev
     out->accept_max = accept_max(t, evaluate);
 }
 
-void task_terms(const struct task_config *t, const uint8_t task_id[16], uint32_t round,
-                bool evaluate, sotto_Terms *out) {
+static void privacy_terms(const struct task_config *t, sotto_PrivacyTerms *out) {
+    if (!task_secure(t))
+        return;
+    *out = (sotto_PrivacyTerms){.secure_aggregation = SECURE_REQUIRED,
+                                .minimum_group = (uint32_t)t->minimum_group,
+                                .ring_bits = (uint32_t)t->ring_bits,
+                                .exchange_ms = t->exchange_ms,
+                                .adversary = (uint32_t)t->adversary + 1,
+                                .adversarial = (float)t->adversarial,
+                                .dropout = (float)t->dropout};
+}
+
+void task_terms(const struct task_config *t, const struct layout *layout, const uint8_t task_id[16],
+                uint32_t round, bool evaluate, sotto_Terms *out) {
     *out = (sotto_Terms)sotto_Terms_init_zero;
     WIRE_SET_TEXT(out->task, t->name);
     WIRE_SET_TEXT(out->collection, t->collection);
@@ -69,7 +96,7 @@ void task_terms(const struct task_config *t, const uint8_t task_id[16], uint32_t
         .nesterov = rule.nesterov,
     };
     struct codec_spec spec;
-    task_spec(t, NULL, true, &spec);
+    task_spec(t, layout, evaluate, &spec);
     const struct codec_pipeline *p = &spec.pipeline;
     out->has_pipeline = true;
     out->pipeline = (sotto_Pipeline){
@@ -81,10 +108,14 @@ void task_terms(const struct task_config *t, const uint8_t task_id[16], uint32_t
         .error_feedback = p->error_feedback,
         .residual_rounds_max = p->residual_rounds_max,
         .fraction_bits = p->fraction_bits,
+        .support = (uint32_t)p->support,
+        .rotate_log2 = p->rotate_log2,
+        .range = p->range,
     };
-    out->has_privacy = true; /* all off in this version */
+    out->has_privacy = true;
+    privacy_terms(t, &out->privacy);
     out->weight_max = spec.weight_max;
-    out->n_max = accept_max(t, evaluate);
+    out->n_max = task_secure(t) ? task_group_max(t, evaluate) : accept_max(t, evaluate);
     out->task_seed = t->seed;
     out->train_ms = t->deadline_ms;
     out->heartbeat_ms = t->heartbeat_ms;

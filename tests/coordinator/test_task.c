@@ -107,7 +107,7 @@ static void test_rule_spec_and_terms_agree(void **state) {
         ASSERT_OK(codec_spec_check(&spec, &err));
         assert_int_equal(spec.section_count, evaluate ? 0 : 1);
         assert_int_equal(spec.accept_max, evaluate ? 30 : 10);
-        task_terms(&t, id, 17, evaluate, &terms);
+        task_terms(&t, &b->layout, id, 17, evaluate, &terms);
         assert_int_equal(terms.round, 17);
         assert_int_equal(terms.kind, evaluate ? sotto_Kind_KIND_EVALUATE : sotto_Kind_KIND_TRAIN);
         assert_int_equal(terms.n_max, spec.accept_max);

@@ -100,7 +100,8 @@ static void test_refusals(void **state) {
         {"local:\n  lr: nan\n", "task.yaml:2"},
         {"local:\n  momentum: 1\n", "local.momentum"},
         {"downlink: int2\n", "int8"},
-        {"privacy:\n  secure_aggregation: required\n", "off"},
+        {"privacy:\n  secure_aggregation: preferred\n", "required"},
+        {"privacy:\n  group_max: 9\n", "privacy.group_max"},
         {"deadline: 60\n", "deadline"},
         {"pace: 0s\n", "pace"},
     };

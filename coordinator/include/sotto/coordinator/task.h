@@ -47,16 +47,25 @@ struct task_config {
     uint64_t bits;
     bool stochastic, error_feedback;
     uint64_t residual_rounds_max, fraction_bits;
+    int support;  /* uplink.support: enum codec_support; other than own under masks only */
+    bool rotate;  /* uplink.rotate: under masks, rotation in blocks of at most 2^15 */
+    double range; /* uplink.range: under masks, bound of a rotated coordinate; 0: by clip_norm */
     bool distill; /* distill.enabled */
     uint64_t distill_from_round, distill_steps, distill_batch, distill_pool;
     double distill_lr, distill_momentum, distill_temperature;
-    char *distill_pool_file;   /* distill.pool_file: an IDX image file; empty: generated images */
-    double gate_loss_factor;   /* gate.loss_factor: a version whose loss passes best * this is not
-                                  published; 0: off */
-    double gate_accuracy_drop; /* gate.accuracy_drop: below best - this; 0: off */
-    int secure_aggregation;    /* privacy.secure_aggregation: off only, in this version */
-    char *data;                /* evaluation.data: generator | a data set's name | IDX pair | CSV */
-    char *data_dir;            /* evaluation.dir */
+    char *distill_pool_file;     /* distill.pool_file: an IDX image file; empty: generated images */
+    double gate_loss_factor;     /* gate.loss_factor: a version whose loss passes best * this is not
+                                    published; 0: off */
+    double gate_accuracy_drop;   /* gate.accuracy_drop: below best - this; 0: off */
+    int secure_aggregation;      /* privacy.secure_aggregation: off | required */
+    uint64_t minimum_group;      /* privacy.minimum_group: members that a sum holds at the least */
+    uint64_t group_max;          /* privacy.group_max: members of a group at the most */
+    uint64_t ring_bits;          /* privacy.ring_bits: 16, 20, 24 or 32 */
+    uint64_t exchange_ms;        /* privacy.exchange_timeout */
+    int adversary;               /* privacy.adversary: enum secagg_adversary - 1 */
+    double adversarial, dropout; /* privacy.*: shares that groups above 200 are sized for */
+    char *data;     /* evaluation.data: generator | a data set's name | IDX pair | CSV */
+    char *data_dir; /* evaluation.dir */
     uint64_t data_seed, data_count,
         data_validation; /* examples held out for test / validation (teachers' choice, gate) */
 };
@@ -68,9 +77,13 @@ enum sotto_status task_check(const struct task_config *t, const struct layout *l
 void task_rule(const struct task_config *t, struct train_rule *out);
 void task_spec(const struct task_config *t, const struct layout *layout, bool evaluate,
                struct codec_spec *out);
+/* Whether the task's updates are summed under masks. */
+bool task_secure(const struct task_config *t);
+/* Members of a secure group at the most: group_max, or the whole cohort where that is smaller. */
+uint32_t task_group_max(const struct task_config *t, bool evaluate);
 /* Everything in the terms but package hash, round key and sizes' owners' fields, which the host
- * fills. */
-void task_terms(const struct task_config *t, const uint8_t task_id[16], uint32_t round,
-                bool evaluate, sotto_Terms *out);
+ * fills. Under masks n_max is task_group_max, else the reports accepted. */
+void task_terms(const struct task_config *t, const struct layout *layout, const uint8_t task_id[16],
+                uint32_t round, bool evaluate, sotto_Terms *out);
 
 #endif

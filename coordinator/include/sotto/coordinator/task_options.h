@@ -11,8 +11,10 @@
 #include "sotto/coordinator/advance.h"
 #include "sotto/coordinator/engine.h"
 
-extern const char *const task_downlink_names[]; /* enum package_precision */
-extern const char *const task_secure_names[];
+extern const char *const task_downlink_names[];  /* enum package_precision */
+extern const char *const task_secure_names[];    /* off, required */
+extern const char *const task_support_names[];   /* enum codec_support */
+extern const char *const task_adversary_names[]; /* enum secagg_adversary - 1 */
 
 #define TASK_ROW_(path, type, at, fallback, min, max, names, unit, help)                           \
     {path, CONFIG_##type, at, fallback, min, max, names, 0, unit, help},
@@ -124,7 +126,15 @@ extern const char *const task_secure_names[];
     TASK_ROW_("uplink.residual_rounds_max", U64, AT(residual_rounds_max), "0", 0, 1000000, NULL,   \
               "rounds", "What was kept is dropped when it is older; 0: never.")                    \
     TASK_ROW_("uplink.fraction_bits", U64, AT(fraction_bits), "30", 8, 40, NULL, "bits",           \
-              "Fraction bits of the exact sums.")
+              "Fraction bits of the exact sums.")                                                  \
+    TASK_ROW_("uplink.support", ENUM, AT(support), "own", 0, 0, task_support_names, "",            \
+              "What keep selects: each device's own largest, or, under masks, the same for all: "  \
+              "drawn for the round, or half of it published from the last aggregate.")             \
+    TASK_ROW_("uplink.rotate", BOOL, AT(rotate), "true", 0, 0, NULL, "",                           \
+              "Under masks: rotate before rounding, so that one scale suits all coordinates.")     \
+    TASK_ROW_(                                                                                     \
+        "uplink.range", F64, AT(range), "0", 0, 1e9, NULL, "",                                     \
+        "Under masks: the common scale, the bound of a rotated coordinate; 0: by clip_norm.")
 
 #define TASK_DISTILL_ROWS(AT)                                                                      \
     TASK_ROW_(                                                                                     \
@@ -157,7 +167,24 @@ extern const char *const task_secure_names[];
 
 #define TASK_PRIVACY_ROWS(AT)                                                                      \
     TASK_ROW_("privacy.secure_aggregation", ENUM, AT(secure_aggregation), "off", 0, 0,             \
-              task_secure_names, "", "Whether the coordinator sees only a group's sum.")
+              task_secure_names, "", "Whether the coordinator sees only a group's sum.")           \
+    TASK_ROW_("privacy.minimum_group", U64, AT(minimum_group), "10", 10, 16384, NULL, "devices",   \
+              "Devices that a sum holds at the least; devices may insist on more.")                \
+    TASK_ROW_("privacy.group_max", U64, AT(group_max), "100", 10, 16384, NULL, "devices",          \
+              "Devices of a group at the most, larger cohorts split; above 200 nothing is "        \
+              "claimed against a coordinator that cheats.")                                        \
+    TASK_ROW_("privacy.ring_bits", U64, AT(ring_bits), "16", 16, 32, NULL, "bits",                 \
+              "Bits of a masked value: 16, 20, 24 or 32; more let groups or values be larger.")    \
+    TASK_ROW_("privacy.exchange_timeout", DURATION, AT(exchange_ms), "30s", 100, TASK_MS_MAX_,     \
+              NULL, "", "A device silent in an exchange for this long drops out of its group.")    \
+    TASK_ROW_("privacy.adversary", ENUM, AT(adversary), "semi-malicious", 0, 0,                    \
+              task_adversary_names, "",                                                            \
+              "What groups above 200 are sized against: a coordinator that only looks, or one "    \
+              "that is honest only while keys are handed out.")                                    \
+    TASK_ROW_("privacy.adversarial", F64, AT(adversarial), "0.05", 0, 0.5, NULL, "",               \
+              "Share of devices in league with it that groups above 200 are sized for.")           \
+    TASK_ROW_("privacy.dropout", F64, AT(dropout), "0.3", 0, 0.9, NULL, "",                        \
+              "Share of devices lost on the way that groups above 200 are sized for.")
 
 #define TASK_EVALUATION_ROWS(AT)                                                                   \
     TASK_ROW_("evaluation.data", STR, AT(data), "generator", 0, 0, NULL, "",                       \

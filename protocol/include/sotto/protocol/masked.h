@@ -16,6 +16,19 @@
  * SECAGG_BLOCK. */
 #define MASKED_BLOCK (1u << 15)
 
+#define MASKED_ROTATE_LOG2 15u /* of tasks that rotate */
+
+/* The range that suits the pipeline's clip_norm, for spec's range where nobody gives one; the
+ * pipeline's own range is not read. With rotation a block of m coordinates of norm c has
+ * coordinates like N(0, c^2 / m), and MASKED_RANGE_SIGMAS of them are covered for the largest
+ * block; without it a coordinate can be as large as clip_inf and clip_norm allow. Always above 0.
+ */
+#define MASKED_RANGE_SIGMAS 4.5
+float masked_range(const struct codec_pipeline *pipeline, const struct layout *layout);
+/* The most bits of a level whose codes cannot wrap in sums of members in the ring; 0: not even 2.
+ */
+unsigned masked_bits_max(unsigned ring_bits, uint32_t members);
+
 /* What the terms fix beside the codec_spec. */
 struct masked_terms {
     unsigned ring_bits;   /* 16, 20, 24, 32 */
