@@ -11,8 +11,14 @@
 #define CHOOSE_STEPS   8u   /* timed, after one that warms up */
 #define CHOOSE_SLOW_MS 100u /* a step that takes longer is timed alone */
 
+size_t (*client_choose_candidates)(const struct kern_backend **out, size_t cap);
+enum sotto_status (*client_choose_timing)(const struct kern_backend *b, double *samples_per_s,
+                                          struct sotto_error *err);
+
 /* The oracle is for tests only; a device that is not there is no candidate. */
 static size_t candidates(const struct kern_backend **out) {
+    if (client_choose_candidates != NULL)
+        return client_choose_candidates(out, CANDIDATES_MAX);
     const struct kern_backend *all[CANDIDATES_MAX];
     size_t n = 0, count = kern_backend_list(all, CANDIDATES_MAX);
     for (size_t i = 0; i < count && i < CANDIDATES_MAX; i++)
@@ -51,8 +57,19 @@ static struct wire_hash model_hash(const struct graph *g) {
     return hash;
 }
 
+/* A device's compiled kernels and self-test results lie beside the store. */
+static void setup_devices(const struct sotto_client *c) {
+    char dir[IO_PATH_MAX];
+    const struct kern_device_options options = {.cache_dir = dir};
+    if (kern_backend_find("vulkan") != NULL &&
+        io_join(dir, sizeof dir, devstore_dir(c->store), "kernels", NULL) == SOTTO_OK &&
+        io_mkdir_p(dir, 0700, NULL) == SOTTO_OK)
+        (void)kern_device_setup(&options, NULL); /* STATE: this process has set it up before */
+}
+
 enum sotto_status client_choose_open(struct sotto_client *c, const char *name,
                                      struct sotto_error *err) {
+    setup_devices(c);
     if (name == NULL && strcmp(c->policy.backend, "auto") != 0)
         name = c->policy.backend;
     if (name != NULL) {
@@ -113,6 +130,8 @@ out:
 static enum sotto_status time_backend(struct sotto_client *c, const sotto_Terms *t,
                                       const struct kern_backend *b, double *samples_per_s,
                                       struct sotto_error *err) {
+    if (client_choose_timing != NULL)
+        return client_choose_timing(b, samples_per_s, err);
     const struct train_stream stream = {t->task_seed, t->round, c->identity.serial};
     const uint32_t total = c->work.package.graph.layout.total;
     struct trainer *trainer = NULL;

@@ -155,6 +155,10 @@ bool client_choose_again(struct sotto_client *c, const struct sotto_error *why);
 void client_choose_trained(struct sotto_client *c, double samples, double seconds);
 /* What the next check-in says. */
 void client_choose_tell(struct sotto_client *c);
+/* For tests: what there is to choose from, and how fast it is. */
+extern size_t (*client_choose_candidates)(const struct kern_backend **out, size_t cap);
+extern enum sotto_status (*client_choose_timing)(const struct kern_backend *b,
+                                                 double *samples_per_s, struct sotto_error *err);
 
 /* ---- work.c
  * --------------------------------------------------------------------------------------------------------------

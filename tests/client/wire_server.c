@@ -165,6 +165,8 @@ static void on_check_in(struct wire_server *s, const sotto_CheckIn *c) {
     m.which_body = sotto_Envelope_check_in_reply_tag;
     sotto_CheckInReply *r = &m.body.check_in_reply;
     s->check_ins++;
+    WIRE_SET_TEXT(s->backend, c->backend);
+    s->samples_per_s = c->samples_per_s;
     r->come_back_ms = s->come_back_ms;
     for (pb_size_t i = 0; i < c->open_reports_count; i++) {
         s->outcomes_asked++;

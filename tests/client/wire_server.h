@@ -32,6 +32,8 @@ struct wire_server {
     sotto_Outcome outcome; /* said about every open report */
     uint32_t check_ins, chunks_sent, deltas_sent, enrols, opens, declines, outcomes_asked;
     char rule[48];
+    char backend[64]; /* of the last check-in */
+    float samples_per_s;
     uint32_t drop_after_chunks; /* closes down after so many package chunks; 0: never */
 };
 
