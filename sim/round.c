@@ -55,35 +55,48 @@ static enum sotto_status put_hash(struct wire_hash **list, size_t *cap, size_t a
     return SOTTO_OK;
 }
 
-/* What a server step made becomes the current version; a is emptied of it. */
-static enum sotto_status publish(struct sim *s, struct advance_out *a, struct sotto_error *err) {
-    enum sotto_status status;
+enum sotto_status sim_version_params(const struct sim *s, struct sim_version *v,
+                                     struct sotto_error *err) {
     struct package decoded;
+    if (s->x->settings.task.downlink == PACKAGE_F32) {
+        v->params = v->master; /* exactly what a device decodes */
+        return SOTTO_OK;
+    }
     memset(&decoded, 0, sizeof decoded);
+    const enum sotto_status status = package_decode(buf_view(&v->package->bytes), &decoded, err);
+    if (status == SOTTO_OK) {
+        v->params = decoded.params;
+        decoded.params = NULL;
+    }
+    package_deinit(&decoded);
+    return status;
+}
+
+/* The next version, empty. */
+static struct sim_version *version_new(struct sim *s, struct sotto_error *err) {
     struct sim_version *v = mem_zalloc(sizeof *v);
     struct sim_package *p = mem_zalloc(sizeof *p);
     if (!v || !p) {
         mem_free(v);
         mem_free(p);
-        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a version");
+        (void)SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a version");
+        return NULL;
     }
     v->refs = p->refs = 1;
     v->package = p;
-    v->digest = a->digest;
-    v->master = a->master;
+    buf_init(&p->bytes, PACKAGE_BYTES_MAX);
     p->number = ++s->version_count;
-    p->hash = a->package_hash;
-    p->bytes = a->package;
-    a->master = NULL;
-    buf_init(&a->package, PACKAGE_BYTES_MAX);
-    if (s->x->settings.task.downlink == PACKAGE_F32) {
-        v->params = v->master; /* exactly what a device decodes */
-    } else {
-        TRY(package_decode(buf_view(&p->bytes), &decoded, err));
-        v->params = decoded.params;
-        decoded.params = NULL;
-    }
-    TRY(put_hash(&s->version_hash, &s->version_cap, p->number, &p->hash, err));
+    return v;
+}
+
+/* It becomes the current one. */
+static enum sotto_status version_take(struct sim *s, struct sim_version *v,
+                                      struct sotto_error *err) {
+    struct sim_package *p = v->package;
+    const enum sotto_status status =
+        put_hash(&s->version_hash, &s->version_cap, p->number, &p->hash, err);
+    if (status != SOTTO_OK)
+        return status;
     if (s->x->deltas) {
         struct sim_package **place = &s->kept[p->number % SIM_KEEP_VERSIONS];
         sim_package_drop(*place);
@@ -92,10 +105,42 @@ static enum sotto_status publish(struct sim *s, struct advance_out *a, struct so
     }
     sim_version_drop(s->version);
     s->version = v;
+    return SOTTO_OK;
+}
+
+/* What a server step made becomes the current version; a is emptied of it. */
+static enum sotto_status publish(struct sim *s, struct advance_out *a, struct sotto_error *err) {
+    enum sotto_status status;
+    struct sim_version *v = version_new(s, err);
+    if (!v)
+        return SOTTO_NOMEM;
+    v->digest = a->digest;
+    v->master = a->master;
+    v->package->hash = a->package_hash;
+    v->package->bytes = a->package;
+    v->package->size = a->package.len;
+    a->master = NULL;
+    buf_init(&a->package, PACKAGE_BYTES_MAX);
+    TRY(sim_version_params(s, v, err));
+    TRY(version_take(s, v, err));
     v = NULL;
 out:
-    package_deinit(&decoded);
     sim_version_drop(v);
+    return status;
+}
+
+enum sotto_status sim_version_noted(struct sim *s, const struct wire_hash *digest,
+                                    const struct wire_hash *package_hash, uint64_t package_bytes,
+                                    struct sotto_error *err) {
+    struct sim_version *v = version_new(s, err);
+    if (!v)
+        return SOTTO_NOMEM;
+    v->digest = *digest;
+    v->package->hash = *package_hash;
+    v->package->size = package_bytes;
+    const enum sotto_status status = version_take(s, v, err);
+    if (status != SOTTO_OK)
+        sim_version_drop(v);
     return status;
 }
 
@@ -135,9 +180,9 @@ static enum sotto_status make_plan(struct sim *s, uint32_t round, bool evaluatio
     p->base->refs++;
     buf_init(&p->bytes, WIRE_TERMS_MAX);
     seal_keypair(p->keys.public_key, p->keys.secret_key);
-    task_terms(t, s->task_id, round, evaluation, &p->terms);
+    task_terms(t, &s->x->graph.layout, s->task_id, round, evaluation, &p->terms);
     WIRE_SET_HASH(p->terms.package_hash, &p->base->package->hash);
-    p->terms.package_bytes = p->base->package->bytes.len;
+    p->terms.package_bytes = p->base->package->size;
     p->terms.round_key.size = SEAL_PUBLIC;
     memcpy(p->terms.round_key.bytes, p->keys.public_key, SEAL_PUBLIC);
     task_spec(t, &s->x->graph.layout, evaluation, &p->spec);
@@ -358,9 +403,8 @@ static enum sotto_status sum_group(struct sim *s, uint32_t group, struct sotto_e
     return settle_members(s, group, true, err);
 }
 
-/* Everything that a round's end says, to the host's caller. */
-static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
-    struct sim_totals *t = &s->totals;
+/* What its clocks say. */
+static void time_round(struct sim *s) {
     struct sim_round_result *r = &s->round;
     r->virtual_seconds = (double)(s->time.now_ms - s->round_open_ms) / 1000.0;
     pthread_mutex_lock(&s->lock); /* a straggler of an older round may still train */
@@ -371,6 +415,27 @@ static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
     const uint64_t now = clock_mono_ns();
     r->wall_seconds = (double)(now - s->round_wall_ns) / 1e9;
     s->round_wall_ns = now;
+}
+
+/* While a journal is read: what the round's end gave then. After its last round the run is put
+ * back. */
+static enum sotto_status end_again(struct sim *s, struct sotto_error *err) {
+    s->round.again = true;
+    const enum sotto_status status = journal_round_again(s, err);
+    if (status != SOTTO_OK || reader_left(&s->journal.in) > 0)
+        return status;
+    s->round_wall_ns = clock_mono_ns();
+    return checkpoint_restore(s, err);
+}
+
+/* Everything that a round's end says, to the host's caller. */
+static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
+    struct sim_totals *t = &s->totals;
+    struct sim_round_result *r = &s->round;
+    if (!r->again) {
+        time_round(s);
+        journal_round(s);
+    }
     t->rounds = (uint32_t)s->train_rounds_done;
     t->bytes_up += r->bytes_up;
     t->bytes_down += r->bytes_down;
@@ -393,13 +458,15 @@ static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
                                               r->test_accuracy >= set->stop_accuracy);
     if (s->on_round && !s->on_round(s->ctx, r, t)) {
         s->cancelled = true;
+        if (s->checkpoint_dir && !r->again)
+            (void)checkpoint_write(s, NULL);
         return SOTTO_FAIL(err, SOTTO_CANCELLED, "stopped after round %u", r->round);
     }
     if (t->target_reached || (set->stop_bytes && t->bytes_up >= set->stop_bytes)) {
         const struct round_event stop = {.kind = ROUND_EV_STOP, .now_ms = s->time.now_ms};
         host_queue(s, &stop);
     }
-    return SOTTO_OK;
+    return r->again ? SOTTO_OK : checkpoint_tick(s, err);
 }
 
 static bool is_tested(const struct sim *s, uint64_t done, bool *last) {
@@ -476,16 +543,17 @@ static enum sotto_status advance_round(struct sim *s, struct sotto_error *err) {
     enum sotto_status status;
     memset(&a, 0, sizeof a);
     const uint64_t start = clock_mono_ns();
-    TRY(server_step(s, &a, err));
-    s->round.server_seconds = seconds_since(start);
+    const bool again = journal_reads(&s->journal);
+    TRY(again ? end_again(s, err) : server_step(s, &a, err));
+    if (!again)
+        s->round.server_seconds = seconds_since(start);
+    if (!again && !s->round.evaluation)
+        TRY(take_step(s, &a, err));
+    s->train_rounds_done += !s->round.evaluation;
     const struct round_event e = {.kind = ROUND_EV_ADVANCED,
                                   .now_ms = s->time.now_ms,
                                   .round = s->round.round,
-                                  .ok = s->round.evaluation || a.published};
-    if (!s->round.evaluation) {
-        TRY(take_step(s, &a, err));
-        s->train_rounds_done++;
-    }
+                                  .ok = s->round.evaluation || s->round.published};
     sim_plan_drop(s->plan);
     s->plan = NULL;
     TRY(end_round(s, err));
@@ -498,6 +566,11 @@ out:
 static enum sotto_status fail_round(struct sim *s, const char *reason, struct sotto_error *err) {
     s->round.failed = true;
     snprintf(s->round.reason, sizeof s->round.reason, "%s", reason);
+    if (journal_reads(&s->journal)) {
+        const enum sotto_status status = end_again(s, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
     s->train_rounds_done += !s->round.evaluation;
     sim_plan_drop(s->plan);
     s->plan = NULL;
@@ -530,6 +603,12 @@ enum sotto_status host_action_do(struct sim *s, const struct round_action *a, st
         break;
     case ROUND_DO_SUM:
         return sum_group(s, a->group, err);
+    case ROUND_DO_GROUP: /* masked rounds are not simulated */
+    case ROUND_DO_REGROUP:
+    case ROUND_DO_STATE:
+    case ROUND_DO_NOTIFY:
+    case ROUND_DO_CLOSE:
+        break;
     case ROUND_DO_FAIL_GROUP:
         return settle_members(s, a->group, false, err);
     case ROUND_DO_ADVANCE:

@@ -508,6 +508,12 @@ enum sotto_status round_action_do(struct task_host *t, const struct round_action
         return fail_round(t, a->text, err);
     case ROUND_DO_FINISHED:
         return finished(t, err);
+    case ROUND_DO_GROUP:
+    case ROUND_DO_REGROUP:
+    case ROUND_DO_STATE:
+    case ROUND_DO_NOTIFY:
+    case ROUND_DO_CLOSE:
+        return SOTTO_FAIL(err, SOTTO_INTERNAL, "secure rounds have no host yet");
     case ROUND_DO_NOTE:
         return task_event_log(t, "round.note", a->round, a->text, err);
     }

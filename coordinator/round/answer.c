@@ -30,6 +30,8 @@ static const char *no_plan_reason(const struct round_engine *e, const struct rou
         return "declined this round";
     case ROUND_DROPPED:
         return "dropped from this round";
+    case ROUND_READY:
+        return "has trained, its group is to come or under way";
     case ROUND_INVITED:
     case ROUND_PLANNED:
         break;
@@ -58,8 +60,9 @@ void answer_check_in(struct round_engine *e, const struct round_event *ev, struc
     if (e->state == ROUND_WAITING)
         round_settle(e, out);
     struct round_member *m = e->member_count ? member_find(e, ev->serial) : NULL;
-    bool works = e->state == ROUND_OPEN && m && member_is_live(m) && !e->stopping &&
-                 e->groups[m->group].state == ROUND_GROUP_RUNNING;
+    bool works =
+        e->state == ROUND_OPEN && m && member_is_live(m) && !e->stopping &&
+        (secure_round(e) ? secure_gathering(e) : e->groups[m->group].state == ROUND_GROUP_RUNNING);
     if (!works) {
         come_back(e, ev->serial, pace(e, m), no_plan_reason(e, m), out);
         return;
@@ -72,8 +75,8 @@ void answer_check_in(struct round_engine *e, const struct round_event *ev, struc
     a->group = m->group;
 }
 
-static void return_report(struct round_engine *e, const struct round_event *ev,
-                          struct round_member *m, const char *why, struct emit *out) {
+void return_report(struct round_engine *e, const struct round_event *ev, struct round_member *m,
+                   const char *why, struct emit *out) {
     struct round_action *a = emit_action(out, ROUND_DO_RETURN, ev->round);
     a->serial = ev->serial;
     a->group = m ? m->group : 0;
@@ -93,6 +96,10 @@ void answer_report(struct round_engine *e, const struct round_event *ev, struct 
     }
     if (!m || e->state == ROUND_OPENING) {
         return_report(e, ev, NULL, "not a member of this round", out);
+        return;
+    }
+    if (secure_round(e)) { /* never in clear */
+        return_report(e, ev, m, "this task sums masked updates only", out);
         return;
     }
     struct round_group *g = &e->groups[m->group];
@@ -140,7 +147,10 @@ void answer_heartbeat(struct round_engine *e, const struct round_event *ev, stru
         why = "dropped from this round";
     else if (m->state == ROUND_DECLINED || m->state == ROUND_REJECTED)
         why = "ended for this device";
-    else if (member_is_live(m) && e->groups[m->group].state != ROUND_GROUP_RUNNING)
+    else if (member_is_live(m) && secure_round(e) && !secure_gathering(e))
+        why = "the round has its members";
+    else if (member_is_live(m) && !secure_round(e) &&
+             e->groups[m->group].state != ROUND_GROUP_RUNNING)
         why = "the group has ended";
     else if (member_is_live(m) && e->stopping)
         why = "the task was stopped";
@@ -161,14 +171,17 @@ void answer_decline(struct round_engine *e, const struct round_event *ev, struct
     device_seen(e, ev->serial);
     struct round_member *m = ev->round == e->number ? member_find(e, ev->serial) : NULL;
     if (m && e->state == ROUND_OPEN && member_is_live(m) &&
-        e->groups[m->group].state == ROUND_GROUP_RUNNING)
+        (e->groups[m->group].state == ROUND_GROUP_RUNNING || secure_gathering(e)))
         member_store(e, m, ROUND_DECLINED, "declined by the device", out);
+    else if (m && e->state == ROUND_OPEN && secure_round(e))
+        secure_member_gone(e, m, "declined by the device", out);
     come_back(e, ev->serial, pace(e, m), "declined this round", out);
 }
 
 void answer_checked(struct round_engine *e, const struct round_event *ev, struct emit *out) {
     struct round_member *m = ev->round == e->number ? member_find(e, ev->serial) : NULL;
-    if (!m || m->state != ROUND_STORED || e->groups[m->group].state != ROUND_GROUP_RUNNING)
+    if (!m || secure_round(e) || m->state != ROUND_STORED ||
+        e->groups[m->group].state != ROUND_GROUP_RUNNING)
         return;
     if (ev->ok)
         member_set(e, m, ROUND_CHECKED);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sotto/secagg.h"
+
 struct round_action *emit_action(struct emit *out, enum round_action_kind kind, uint32_t round) {
     assert(out->count < ROUND_ACTIONS_MAX);
     struct round_action *a = &out->actions[out->count++];
@@ -68,8 +70,10 @@ static void device_gone(struct round_engine *e, uint64_t serial, struct emit *ou
     device_remove(e, serial);
     struct round_member *m = member_find(e, serial);
     if (m && member_is_live(m) && e->state == ROUND_OPEN &&
-        e->groups[m->group].state == ROUND_GROUP_RUNNING)
+        (e->groups[m->group].state == ROUND_GROUP_RUNNING || secure_gathering(e)))
         member_store(e, m, ROUND_DROPPED, "revoked", out);
+    else if (m && e->state == ROUND_OPEN && secure_round(e))
+        secure_member_gone(e, m, "revoked", out);
 }
 
 static void advanced(struct round_engine *e, const struct round_event *ev) {
@@ -139,6 +143,18 @@ static void handle(struct round_engine *e, const struct round_event *ev, struct 
     case ROUND_EV_STOP:
         e->stopping = true;
         break;
+    case ROUND_EV_READY:
+        answer_ready(e, ev, out);
+        break;
+    case ROUND_EV_GROUPED:
+        secure_grouped(e, ev, out);
+        break;
+    case ROUND_EV_SECURE:
+        secure_message(e, ev);
+        break;
+    case ROUND_EV_CLOSED:
+        secure_closed(e, ev, out);
+        break;
     case ROUND_EV_TICK:
     case ROUND_EV_DEVICE_ADD:
         break;
@@ -152,6 +168,7 @@ static void start_clock(struct round_engine *e) {
     for (uint32_t i = 0; i < e->member_count; i++)
         if (e->members[i].seen_ms == 0)
             e->members[i].seen_ms = e->now_ms;
+    secure_start_clock(e);
     groups_recount(e);
     e->clock_unknown = false;
 }
@@ -180,7 +197,7 @@ uint64_t round_next_ms(const struct round_engine *e) {
         return 0;
     switch (e->state) {
     case ROUND_OPEN:
-        return e->expiry_ms;
+        return secure_round(e) ? num_min_u64(e->expiry_ms, secure_next_ms(e)) : e->expiry_ms;
     case ROUND_WAITING:
         if (e->paused)
             return UINT64_MAX;
@@ -197,7 +214,19 @@ uint64_t round_next_ms(const struct round_engine *e) {
     return UINT64_MAX;
 }
 
-static enum sotto_status saved_check(const struct round_saved *s, struct sotto_error *err) {
+static bool saved_group_good(const struct round_group *g, bool secure) {
+    if (g->minimum == 0 || g->goal < g->minimum)
+        return false;
+    if (!secure)
+        return g->state <= ROUND_GROUP_FAILED;
+    return g->state <= ROUND_GROUP_GATHERING &&
+           (g->state != ROUND_GROUP_RUNNING ||
+            (g->attempt >= 1 && g->attempt <= ROUND_ATTEMPTS_MAX && g->exchange % 2 == 1 &&
+             g->exchange <= SECAGG_UNMASK));
+}
+
+static enum sotto_status saved_check(const struct round_saved *s, bool secure,
+                                     struct sotto_error *err) {
     if (s->state != ROUND_OPEN && s->state != ROUND_ADVANCING)
         return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: state %d cannot be restored", s->round,
                           (int)s->state);
@@ -210,22 +239,22 @@ static enum sotto_status saved_check(const struct round_saved *s, struct sotto_e
         return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: %u members, not 1..%d", s->round,
                           s->member_count, ROUND_COHORT_MAX);
     for (uint32_t i = 0; i < s->member_count; i++) {
-        if (s->members[i].group >= s->group_count || s->members[i].state > ROUND_DROPPED)
+        if (s->members[i].group >= s->group_count ||
+            s->members[i].state > (secure ? ROUND_READY : ROUND_DROPPED))
             return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: member %u is broken", s->round, i);
         if (i > 0 && s->members[i].serial <= s->members[i - 1].serial)
             return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: members are not in ascending order",
                               s->round);
     }
     for (uint32_t i = 0; i < s->group_count; i++)
-        if (s->groups[i].minimum == 0 || s->groups[i].goal < s->groups[i].minimum ||
-            s->groups[i].state > ROUND_GROUP_FAILED)
+        if (!saved_group_good(&s->groups[i], secure))
             return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: group %u is broken", s->round, i);
     return SOTTO_OK;
 }
 
 enum sotto_status round_restore(struct round_engine *e, const struct round_saved *saved,
                                 struct sotto_error *err) {
-    enum sotto_status status = saved_check(saved, err);
+    enum sotto_status status = saved_check(saved, secure_round(e), err);
     if (status != SOTTO_OK)
         return status;
     if (e->state != ROUND_WAITING || e->member_count > 0)
@@ -260,6 +289,8 @@ enum sotto_status round_restore(struct round_engine *e, const struct round_saved
     e->opened_ms = saved->opened_ms;
     e->clock_unknown = true;
     groups_recount(e);
+    if (secure_round(e))
+        secure_restored(e);
     return SOTTO_OK;
 }
 

@@ -21,6 +21,8 @@ static void count_member(struct round_engine *e, const struct round_member *m, u
     struct round_group *g = &e->groups[m->group];
     if (member_is_live(m))
         e->more[m->group].live += by;
+    if (m->state == ROUND_READY)
+        e->more[m->group].ready += by;
     if (m->state == ROUND_STORED || m->state == ROUND_CHECKED)
         g->stored += by;
     if (m->state == ROUND_CHECKED)
@@ -69,7 +71,7 @@ void groups_recount(struct round_engine *e) {
     for (uint32_t i = 0; i < e->group_count; i++) {
         e->groups[i].stored = 0;
         e->groups[i].checked = 0;
-        e->more[i].live = 0;
+        e->more[i].live = e->more[i].ready = 0;
     }
     e->expiry_ms = UINT64_MAX;
     for (uint32_t i = 0; i < e->member_count; i++) {

@@ -33,6 +33,10 @@ static struct opening opening_wanted(const struct round_engine *e) {
         o.needed = 1;
         o.groups = 1;
     }
+    if (secure_round(e)) {
+        o.minimum = num_max_u64(o.minimum, secure_least(e));
+        o.needed = num_max_u64(o.needed, o.minimum);
+    }
     double over = t->over_selection > 1.0 ? t->over_selection : 1.0;
     double invited = ceil((double)o.goal * over - 1e-9);
     o.invited = invited >= ROUND_COHORT_MAX ? ROUND_COHORT_MAX : (uint64_t)invited;
@@ -119,6 +123,8 @@ void round_try_open(struct round_engine *e, struct emit *out) {
         return;
     }
     make_groups(e, &o);
+    if (secure_round(e))
+        secure_opened(e);
     e->kind = o.kind;
     e->number = e->next_number;
     e->state = ROUND_OPENING;

@@ -12,8 +12,17 @@ struct device {
 };
 /* What a group needs beside its public part. */
 struct group_more {
-    uint32_t live; /* members invited or planned */
-    bool failing;  /* FAIL_GROUP is with the host, not SUM */
+    uint32_t live;  /* members invited or planned */
+    uint32_t ready; /* members that have trained, in secure rounds */
+    bool failing;   /* FAIL_GROUP is with the host, not SUM */
+    /* Of a secure group's session: */
+    uint32_t in, sent; /* members that have not fallen out, and those of them whose message of the
+                          present exchange is stored */
+    bool waiting;      /* GROUP, REGROUP or CLOSE is with the host */
+    bool notify;       /* the members do not know of the exchange yet */
+    bool complete;     /* unmasking has what it needs */
+    bool regroup;      /* the session has failed, the next one is due */
+    uint64_t since_ms; /* the present exchange */
 };
 struct round_engine {
     const struct task_config *config;
@@ -45,6 +54,7 @@ struct round_engine {
     uint64_t expiry_ms;     /* no live member's lease or deadline ends before this */
     uint64_t not_before_ms; /* no round opens before this: back-off */
     uint64_t count_ms;      /* available devices are not counted again before this */
+    char why[120];          /* secure: why the last group failed */
 };
 
 /* A step's actions. Handlers may rely on room for their own few; settling asks first. */
@@ -93,10 +103,29 @@ void round_over(struct round_engine *e);
 void group_ended(struct round_engine *e, uint32_t group, bool ok, struct emit *out);
 
 /* answer.c */
+void return_report(struct round_engine *e, const struct round_event *ev, struct round_member *m,
+                   const char *why, struct emit *out);
 void answer_check_in(struct round_engine *e, const struct round_event *ev, struct emit *out);
 void answer_report(struct round_engine *e, const struct round_event *ev, struct emit *out);
 void answer_heartbeat(struct round_engine *e, const struct round_event *ev, struct emit *out);
 void answer_decline(struct round_engine *e, const struct round_event *ev, struct emit *out);
 void answer_checked(struct round_engine *e, const struct round_event *ev, struct emit *out);
+
+/* secure.c: secure rounds */
+bool secure_round(const struct round_engine *e);
+bool secure_gathering(const struct round_engine *e);
+uint32_t secure_least(const struct round_engine *e); /* members of a group */
+void secure_opened(struct round_engine *e); /* all invited are one group until they are ready */
+void secure_settle(struct round_engine *e, struct emit *out);
+uint64_t secure_next_ms(const struct round_engine *e);
+void secure_start_clock(struct round_engine *e);
+void secure_restored(struct round_engine *e);
+void secure_grouped(struct round_engine *e, const struct round_event *ev, struct emit *out);
+void secure_message(struct round_engine *e, const struct round_event *ev);
+void secure_closed(struct round_engine *e, const struct round_event *ev, struct emit *out);
+/* Revoked or declined: it leaves at once. */
+void secure_member_gone(struct round_engine *e, struct round_member *m, const char *why,
+                        struct emit *out);
+void answer_ready(struct round_engine *e, const struct round_event *ev, struct emit *out);
 
 #endif

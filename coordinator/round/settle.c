@@ -13,7 +13,8 @@ static void drop_expired(struct round_engine *e, struct emit *out) {
     uint64_t next = UINT64_MAX;
     for (uint32_t i = 0; i < e->member_count; i++) {
         struct round_member *m = &e->members[i];
-        if (!member_is_live(m) || e->groups[m->group].state != ROUND_GROUP_RUNNING)
+        if (!member_is_live(m) || (e->groups[m->group].state != ROUND_GROUP_RUNNING &&
+                                   e->groups[m->group].state != ROUND_GROUP_GATHERING))
             continue;
         uint64_t expiry = member_expiry(e, m);
         if (expiry > e->now_ms) {
@@ -105,7 +106,7 @@ void round_over(struct round_engine *e) {
 static bool end_round(struct round_engine *e, struct emit *out) {
     uint32_t summed = 0;
     for (uint32_t i = 0; i < e->group_count; i++) {
-        if (e->groups[i].state == ROUND_GROUP_RUNNING || e->groups[i].state == ROUND_GROUP_SUMMING)
+        if (e->groups[i].state != ROUND_GROUP_SUMMED && e->groups[i].state != ROUND_GROUP_FAILED)
             return false;
         summed += e->groups[i].state == ROUND_GROUP_SUMMED;
     }
@@ -119,7 +120,9 @@ static bool end_round(struct round_engine *e, struct emit *out) {
         return false;
     }
     emit_text(emit_action(out, ROUND_DO_FAIL, e->number), "%s",
-              e->stopping ? "the task was stopped" : "no group reached its minimum of reports");
+              e->stopping                    ? "the task was stopped"
+              : secure_round(e) && e->why[0] ? e->why
+                                             : "no group reached its minimum of reports");
     round_over(e);
     e->failures++;
     round_back_off(e);
@@ -153,7 +156,10 @@ void round_settle(struct round_engine *e, struct emit *out) {
         switch (e->state) {
         case ROUND_OPEN:
             drop_expired(e, out);
-            end_groups(e, out);
+            if (secure_round(e))
+                secure_settle(e, out);
+            else
+                end_groups(e, out);
             again = end_round(e, out);
             break;
         case ROUND_ADVANCING:

@@ -139,6 +139,11 @@ static void store_action(struct world *w, const struct round_action *a, bool bad
     case ROUND_DO_FAIL_GROUP:
     case ROUND_DO_ADVANCE:
     case ROUND_DO_NOTE:
+    case ROUND_DO_GROUP:
+    case ROUND_DO_REGROUP:
+    case ROUND_DO_STATE:
+    case ROUND_DO_NOTIFY:
+    case ROUND_DO_CLOSE:
         break;
     }
 }
@@ -197,6 +202,11 @@ static void start_action(struct world *w, const struct round_action *a, uint32_t
     case ROUND_DO_FAIL:
     case ROUND_DO_FINISHED:
     case ROUND_DO_NOTE:
+    case ROUND_DO_GROUP:
+    case ROUND_DO_REGROUP:
+    case ROUND_DO_STATE:
+    case ROUND_DO_NOTIFY:
+    case ROUND_DO_CLOSE:
         break;
     }
 }

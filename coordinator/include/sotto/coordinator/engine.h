@@ -14,6 +14,9 @@
 
 #define ROUND_GROUPS_MAX 64
 #define ROUND_COHORT_MAX 100000
+#define ROUND_ALL_GROUPS UINT32_MAX /* in EV_GROUPED */
+/* Sessions of a secure group at most: three regroupings. */
+#define ROUND_ATTEMPTS_MAX 4
 /* A restored backup goes on so many round numbers later (protocol.md section 2). */
 #define ROUND_RESTORE_GAP (1u << 20)
 
@@ -33,12 +36,16 @@ enum round_member_state {
     ROUND_REJECTED, /* the check refused it */
     ROUND_DECLINED,
     ROUND_DROPPED, /* lease or deadline passed, revoked, or the report was lost by the host */
+    ROUND_READY,   /* secure: has trained, waits for a session or is in one. STORED: its masked
+                      input is stored; CHECKED: it is in the session's sum */
 };
 enum round_group_state {
     ROUND_GROUP_RUNNING,
     ROUND_GROUP_SUMMING,
     ROUND_GROUP_SUMMED,
-    ROUND_GROUP_FAILED
+    ROUND_GROUP_FAILED,
+    ROUND_GROUP_GATHERING, /* secure: the only group, of all invited, until the ready ones are
+                              grouped */
 };
 
 struct round_member {
@@ -46,11 +53,18 @@ struct round_member {
     uint32_t group;
     enum round_member_state state;
     uint64_t seen_ms;
+    /* Secure rounds: */
+    uint8_t attempt; /* the newest session that it was put into; 0: none */
+    uint8_t sent;    /* enum secagg_kind of its newest stored message in it */
+    uint8_t out;     /* the exchange in which it fell out of it; 0: it is in */
+    bool back;       /* it is out, and has asked again since: the next session takes it */
 };
 struct round_group {
     uint32_t members, goal, minimum;
     uint32_t stored, checked; /* stored includes checked */
     enum round_group_state state;
+    uint8_t attempt;  /* secure, from the grouping on: the session under way, 1.. */
+    uint8_t exchange; /* enum secagg_kind: what members send now */
 };
 
 enum round_event_kind {
@@ -70,6 +84,12 @@ enum round_event_kind {
     ROUND_EV_PAUSE,
     ROUND_EV_RESUME,
     ROUND_EV_STOP,
+    /* Secure rounds, all with round: */
+    ROUND_EV_READY,   /* serial has trained; attempt: the session that it is in, 0: none */
+    ROUND_EV_GROUPED, /* GROUP (group ROUND_ALL_GROUPS) or REGROUP (group) is durable: ok */
+    ROUND_EV_SECURE,  /* serial's message of (attempt, exchange): ok: stored; else refused for good.
+                         complete: unmasking has all that the sum needs */
+    ROUND_EV_CLOSED,  /* the group's exchange is closed: ok; else the session has failed */
 };
 struct round_event {
     enum round_event_kind kind;
@@ -81,6 +101,8 @@ struct round_event {
     bool ok;
     bool lost;        /* CHECKED and not ok: through no fault of the report; its mass goes back */
     bool holds_terms; /* CHECK_IN: the device already works under this round's terms */
+    uint8_t attempt, exchange;
+    bool complete;
 };
 
 enum round_action_kind {
@@ -108,6 +130,15 @@ enum round_action_kind {
     ROUND_DO_FAIL,     /* the round failed: commit, erase its key; reason */
     ROUND_DO_FINISHED, /* the task has made its rounds: store it */
     ROUND_DO_NOTE,     /* an event for log and store: text */
+    /* Secure rounds. GROUP, REGROUP and CLOSE are asked for once, as OPEN is: */
+    ROUND_DO_GROUP,   /* the groups are made (round_members, round_groups): store them, make their
+                         sessions: EV_GROUPED */
+    ROUND_DO_REGROUP, /* group begins its next session, of the members with its attempt: EV_GROUPED
+                         with the group */
+    ROUND_DO_STATE,   /* answer serial's READY with what it shall do now (round_secure_task) */
+    ROUND_DO_NOTIFY,  /* tell all members of the group that are in what they shall do now */
+    ROUND_DO_CLOSE,   /* close the group's exchange, durably: EV_CLOSED. After the last one comes
+                         SUM */
 };
 struct round_action {
     enum round_action_kind kind;
@@ -116,6 +147,7 @@ struct round_action {
     uint32_t group;
     uint64_t after_ms;
     enum round_member_state member_state;
+    uint8_t attempt, exchange;
     char text[120];
 };
 #define ROUND_ACTIONS_MAX 64
@@ -151,6 +183,9 @@ struct round_saved {
     uint64_t opened_ms; /* on the new clock, as is seen_ms; 0: unknown, deadlines and leases count
                            from the first event */
     uint32_t member_count, group_count;
+    /* Secure groups that run: attempt, exchange, and the members' attempt, sent and out, as the
+     * stored messages and closes say. An exchange whose CLOSE failed, or was not committed, runs
+     * again. */
     const struct round_member *members;
     const struct round_group *groups;
 };
@@ -164,6 +199,18 @@ uint32_t round_number(const struct round_engine *e); /* of the current or last r
 const struct round_member *round_members(const struct round_engine *e, uint32_t *count);
 const struct round_group *round_groups(const struct round_engine *e, uint32_t *count);
 const struct round_member *round_member_find(const struct round_engine *e, uint64_t serial);
+/* Secure rounds. What the member shall do now: SECAGG_ADVERTISE: send its record; LIST, DELIVERY,
+ * SURVIVORS, SIGNATURES: fetch that and answer; 0: wait. *attempt: the session that this belongs
+ * to, 0: not grouped yet. */
+uint8_t round_secure_task(const struct round_engine *e, uint64_t serial, uint8_t *attempt);
+/* Whether this message of serial is due: OK; EXISTS: it is stored already; STATE: too late, or
+ * never due. */
+enum sotto_status round_secure_due(const struct round_engine *e, uint64_t serial, uint32_t attempt,
+                                   uint32_t exchange);
+/* Whether its group asked it for its masked input: then what it trained is gone, sum or not. */
+bool round_secure_asked(const struct round_engine *e, const struct round_member *m);
+/* Members of a group in its present session, by the exchange in which they fell out; [0]: in. */
+void round_secure_counts(const struct round_engine *e, uint32_t group, uint32_t out[10]);
 uint32_t round_device_count(const struct round_engine *e);
 const char *round_state_name(enum round_state s);
 
