@@ -39,15 +39,29 @@ void advance_metrics(const struct group_sums *const *groups, uint32_t group_coun
     *examples = (uint64_t)seen;
 }
 
+/* Sections of an update under the task's strategy. */
+static uint32_t section_count(const struct task_config *t) {
+    return strategy_get(t->strategy)->algorithm == TRAIN_SCAFFOLD ? 2 : 1;
+}
+
+static bool fits(const struct accumulator *a, uint32_t sections, uint32_t n) {
+    bool same = a->section_count == sections;
+    for (uint32_t s = 0; same && s < sections; s++)
+        same = a->counts[s] == n;
+    return same;
+}
+
 static enum sotto_status check_in(const struct advance_in *in, struct sotto_error *err) {
     if (in->group_count == 0 || in->group_count > ROUND_GROUPS_MAX)
         return SOTTO_FAIL(err, SOTTO_INVALID, "round %u: %u summed groups, 1 to %d are possible",
                           in->round, in->group_count, ROUND_GROUPS_MAX);
+    if (!strategy_get(in->task->strategy))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "there is no strategy %d", in->task->strategy);
     const struct accumulator *first = &in->groups[0]->sums;
     uint64_t updates = 0;
     for (uint32_t i = 0; i < in->group_count; i++) {
         const struct accumulator *a = &in->groups[i]->sums;
-        if (a->section_count != 1 || a->counts[0] != in->graph->layout.total ||
+        if (!fits(a, section_count(in->task), in->graph->layout.total) ||
             a->fraction_bits != first->fraction_bits)
             return SOTTO_FAIL(err, SOTTO_INVALID,
                               "round %u: the sums of group %u do not fit the model", in->round, i);
@@ -56,55 +70,86 @@ static enum sotto_status check_in(const struct advance_in *in, struct sotto_erro
     if (updates > first->accept_max)
         return SOTTO_FAIL(err, SOTTO_LIMIT, "round %u: %llu updates, the sums were proved for %u",
                           in->round, (unsigned long long)updates, first->accept_max);
-    if (!strategy_get(in->task->strategy))
-        return SOTTO_FAIL(err, SOTTO_INVALID, "there is no strategy %d", in->task->strategy);
     return SOTTO_OK;
 }
 
-/* delta = the weighted mean update of all groups: their integer sums added, then divided once.
- * Piece by piece, so that a further group costs no more than its own sums. */
-static enum sotto_status mean_update(const struct advance_in *in, float *delta,
-                                     struct sotto_error *err) {
+/* out = the weighted mean of a section over all groups: their integer sums added, then divided
+ * once. Piece by piece, so that a further group costs no more than its own sums. */
+static enum sotto_status mean_of(const struct advance_in *in, uint32_t section, float *out,
+                                 struct sotto_error *err) {
     const struct group_sums *first = in->groups[0];
     int64_t piece[MERGE_PIECE];
     struct accumulator all = first->sums; /* a view: only shape and scalars are used of it */
     uint32_t n = in->graph->layout.total;
     enum sotto_status status;
+    all.section_count = 1;
     for (uint32_t g = 1; g < in->group_count; g++)
         all.scalars[CODEC_WEIGHT] += in->groups[g]->sums.scalars[CODEC_WEIGHT];
     for (uint32_t at = 0; at < n; at += all.counts[0]) {
         all.counts[0] = n - at < MERGE_PIECE ? n - at : MERGE_PIECE;
-        memcpy(piece, first->sums.sums[0] + at, all.counts[0] * sizeof *piece);
+        memcpy(piece, first->sums.sums[section] + at, all.counts[0] * sizeof *piece);
         for (uint32_t g = 1; g < in->group_count; g++)
             for (uint32_t i = 0; i < all.counts[0]; i++)
-                piece[i] += in->groups[g]->sums.sums[0][at + i];
+                piece[i] += in->groups[g]->sums.sums[section][at + i];
         all.sums[0] = piece;
-        status = accumulator_mean(&all, &first->spec, 0, delta + at, err);
+        status = accumulator_mean(&all, &first->spec, 0, out + at, err);
         if (status != SOTTO_OK)
             return status;
     }
     return SOTTO_OK;
 }
 
+double advance_steps(const struct group_sums *const *groups, uint32_t group_count) {
+    double steps = 0.0, weight = 0.0;
+    for (uint32_t g = 0; g < group_count; g++) {
+        steps += accumulator_scalar(&groups[g]->sums, CODEC_WEIGHTED_STEPS);
+        weight += accumulator_scalar(&groups[g]->sums, CODEC_WEIGHT);
+    }
+    return weight > 0.0 ? steps / weight : 0.0;
+}
+
+/* The groups' means as the strategy takes them; delta and control are the caller's memory. */
+static enum sotto_status gather_update(const struct advance_in *in, float *delta, float *control,
+                                       struct strategy_update *out, struct sotto_error *err) {
+    enum sotto_status status;
+    uint64_t updates = 0;
+    for (uint32_t g = 0; g < in->group_count; g++)
+        updates += in->groups[g]->sums.updates;
+    *out = (struct strategy_update){
+        .delta = delta,
+        .control = control,
+        .steps = advance_steps(in->groups, in->group_count),
+        .share = updates < in->devices ? (double)updates / (double)in->devices : 1.0};
+    TRY(mean_of(in, 0, delta, err));
+    if (control)
+        TRY(mean_of(in, 1, control, err));
+out:
+    return status;
+}
+
 /* *master: the strategy's step from the current one; out->state: its new state. */
 static enum sotto_status server_step(const struct advance_in *in, float **master,
                                      struct advance_out *out, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
+    struct strategy_update update;
     uint32_t n = in->graph->layout.total;
     size_t state_count = (size_t)strategy_state_arrays(in->task) * n;
+    const bool controlled = section_count(in->task) > 1;
     float *delta = mem_array(n, sizeof *delta);
+    float *control = controlled ? mem_array(n, sizeof *control) : NULL;
     float *next = mem_dup(in->master, n * sizeof *next);
     if (state_count)
         out->state = in->state ? mem_dup(in->state, state_count * sizeof(float))
                                : mem_array(state_count, sizeof(float));
-    if (!delta || !next || (state_count && !out->state))
+    if (!delta || !next || (controlled && !control) || (state_count && !out->state))
         TRY_FAIL(err, SOTTO_NOMEM, "no memory for the server step of round %u", in->round);
-    TRY(mean_update(in, delta, err));
-    strategy_get(in->task->strategy)->step(in->task, n, next, delta, out->state);
+    TRY(gather_update(in, delta, control, &update, err));
+    strategy_get(in->task->strategy)->step(in->task, n, next, &update, out->state);
     *master = next;
     next = NULL;
 out:
     mem_free(delta);
+    mem_free(control);
     mem_free(next);
     return status;
 }
@@ -178,6 +223,7 @@ enum sotto_status advance_run(const struct advance_in *in, struct advance_out *o
     advance_metrics(in->groups, in->group_count, &out->train_loss, &out->train_accuracy,
                     &out->train_examples);
     TRY(server_step(in, &master, out, err));
+    scene.extra = out->state;
     TRY(candidate_init(&best, &scene, master, err));
     out->seconds_step = seconds_since(start);
     if (t->distill && in->round >= t->distill_from_round && in->group_count > 1 && best.finite)

@@ -22,6 +22,7 @@ struct scene {
     const struct task_data *data;
     const struct kern_backend *backend;
     uint32_t test_limit;
+    const float *extra; /* what the strategy sends along (strategy.extra); NULL: zeros yet */
     bool (*progress)(void *ctx, const char *what, uint32_t done, uint32_t total);
     void *ctx;
     struct evaluator *evaluator; /* made when it is first needed */
@@ -41,6 +42,9 @@ bool task_needs_validation(const struct task_config *t);
  * caller deinits it, also after an error. path is shown in errors. */
 enum sotto_status task_data_parse_pool(struct view file, const char *path, uint32_t most,
                                        struct dataset *out, struct sotto_error *err);
+
+/* The weighted mean normalizer of the groups' updates; 0: they were not divided by one. */
+double advance_steps(const struct group_sums *const *groups, uint32_t group_count);
 
 /* distill.c: weights trained from `average` on the pool; *out is the caller's. */
 enum sotto_status distill_from(struct scene *scene, const struct advance_in *in,

@@ -15,7 +15,7 @@ static bool relay_progress(void *ctx, uint32_t step, uint32_t steps, double loss
 }
 
 /* teacher = master + the group's mean update: the group alone, as if it had been the cohort of
- * plain FedAvg. */
+ * plain FedAvg. Normalized updates are taken back to the group's own steps. */
 static enum sotto_status make_teacher(const struct advance_in *in, uint32_t group, float **out,
                                       struct sotto_error *err) {
     uint32_t n = in->graph->layout.total;
@@ -25,6 +25,10 @@ static enum sotto_status make_teacher(const struct advance_in *in, uint32_t grou
     *out = teacher;
     const struct group_sums *g = in->groups[group];
     enum sotto_status status = accumulator_mean(&g->sums, &g->spec, 0, teacher, err);
+    const float steps = (float)advance_steps(&g, 1);
+    if (strategy_get(in->task->strategy)->algorithm == TRAIN_NOVA)
+        for (uint32_t i = 0; i < n; i++)
+            teacher[i] *= steps;
     if (status == SOTTO_OK)
         vec_add_f32(teacher, teacher, in->master, n);
     return status;

@@ -2,6 +2,7 @@
 #include "advance/advance_int.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Small: larger ones are no faster, and take more memory. */
@@ -13,6 +14,28 @@ bool task_needs_validation(const struct task_config *t) {
     return t->distill || t->gate_loss_factor > 0.0 || t->gate_accuracy_drop > 0.0;
 }
 
+/* The package's bytes, with what the strategy sends along. An extra is small beside what int4
+ * saves: it never goes below int8. */
+static enum sotto_status encode(const struct scene *scene, const float *master, struct buf *out,
+                                struct sotto_error *err) {
+    const struct strategy *s = strategy_get(scene->task->strategy);
+    const enum package_precision precision = (enum package_precision)scene->task->downlink;
+    if (!s || !s->extra)
+        return package_encode(scene->graph, scene->schema, master, precision, out, err);
+    const uint32_t n = scene->graph->layout.total;
+    struct package_extra extra = {.form =
+                                      precision == PACKAGE_F32 ? PACKAGE_FORM_F32 : PACKAGE_FORM_I8,
+                                  .values = scene->extra ? mem_dup(scene->extra, n * sizeof(float))
+                                                         : mem_array(n, sizeof(float))};
+    if (!extra.values)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u values beside the model", n);
+    snprintf(extra.name, sizeof extra.name, "%s", s->extra);
+    const enum sotto_status status =
+        package_encode_extras(scene->graph, scene->schema, master, precision, &extra, 1, out, err);
+    mem_free(extra.values);
+    return status;
+}
+
 enum sotto_status candidate_init(struct candidate *c, const struct scene *scene, float *master,
                                  struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
@@ -20,11 +43,13 @@ enum sotto_status candidate_init(struct candidate *c, const struct scene *scene,
     c->master = master;
     c->validation_loss = c->validation_accuracy = NAN;
     buf_init(&c->bytes, PACKAGE_BYTES_MAX);
-    c->finite = vec_all_finite_f32(master, scene->graph->layout.total);
+    const struct strategy *s = strategy_get(scene->task->strategy);
+    const uint32_t n = scene->graph->layout.total;
+    c->finite = vec_all_finite_f32(master, n) &&
+                (!s || !s->extra || !scene->extra || vec_all_finite_f32(scene->extra, n));
     if (!c->finite)
         return SOTTO_OK;
-    TRY(package_encode(scene->graph, scene->schema, master,
-                       (enum package_precision)scene->task->downlink, &c->bytes, err));
+    TRY(encode(scene, master, &c->bytes, err));
     c->hash = wire_hash_of(WIRE_LABEL_PACKAGE, buf_view(&c->bytes));
     TRY(package_decode(buf_view(&c->bytes), &c->package, err));
 out:

@@ -312,6 +312,7 @@ enum sotto_status work_advance(struct task_host *t, struct sotto_error *err) {
     a->in.round = t->round.round;
     a->in.train_rounds_done = t->row.train_rounds_done;
     a->in.groups = a->groups;
+    a->in.devices = round_device_count(t->engine);
     a->in.backend = c->backend;
     a->in.evaluate = true;
     atomic_store(&t->progress_total, 0);

@@ -5,8 +5,9 @@
 #include "strategy/adaptive.h"
 
 static void fedadagrad_step(const struct task_config *t, uint32_t n, float *master,
-                            const float *delta, float *state) {
+                            const struct strategy_update *u, float *state) {
     const struct adaptive a = adaptive_of(t);
+    const float *delta = u->delta;
     float *m = state, *v = state + n;
     for (uint32_t i = 0; i < n; i++) {
         v[i] += delta[i] * delta[i];

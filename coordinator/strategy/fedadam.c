@@ -4,9 +4,10 @@
  * the rest of the step is in adaptive.h. */
 #include "strategy/adaptive.h"
 
-static void fedadam_step(const struct task_config *t, uint32_t n, float *master, const float *delta,
-                         float *state) {
+static void fedadam_step(const struct task_config *t, uint32_t n, float *master,
+                         const struct strategy_update *u, float *state) {
     const struct adaptive a = adaptive_of(t);
+    const float *delta = u->delta;
     float *m = state, *v = state + n;
     for (uint32_t i = 0; i < n; i++) {
         v[i] = a.b2 * v[i] + a.b2_rest * delta[i] * delta[i];

@@ -2,7 +2,8 @@
  * position's name. */
 #include "strategy/strategies.h"
 
-#define STRATEGIES(X) X(fedavg) X(fedadagrad) X(fedadam) X(fedyogi)
+#define STRATEGIES(X)                                                                              \
+    X(fedavg) X(fedadagrad) X(fedadam) X(fedyogi) X(fedprox) X(fednova) X(scaffold)
 
 #define STRATEGY_NAME(name) #name,
 const char *const strategy_names[] = {STRATEGIES(STRATEGY_NAME) NULL};

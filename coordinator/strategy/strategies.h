@@ -8,5 +8,8 @@ extern const struct strategy strategy_fedavg;
 extern const struct strategy strategy_fedadagrad;
 extern const struct strategy strategy_fedadam;
 extern const struct strategy strategy_fedyogi;
+extern const struct strategy strategy_fedprox;
+extern const struct strategy strategy_fednova;
+extern const struct strategy strategy_scaffold;
 
 #endif

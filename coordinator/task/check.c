@@ -97,12 +97,19 @@ static enum sotto_status check_rule(const struct task_config *t, struct sotto_er
 
 static enum sotto_status check_server(const struct task_config *t, struct sotto_error *err) {
     const struct strategy *s = strategy_get(t->strategy);
-    if (s && s != strategy_get(0) && t->server_momentum != 0.0)
+    if (s && !s->momentum && t->server_momentum != 0.0)
         return SOTTO_FAIL(err, SOTTO_INVALID,
-                          "server.momentum: %s has none, its server.beta1 does the same; leave "
-                          "server.momentum out or use server.strategy: %s",
-                          s->name, strategy_names[0]);
-    return SOTTO_OK;
+                          "server.momentum: %s has none%s; leave server.momentum out or use "
+                          "server.strategy: %s",
+                          s->name,
+                          s->algorithm == TRAIN_SGD ? ", its server.beta1 does the same" : "",
+                          strategy_names[0]);
+    if (s && s->algorithm == TRAIN_SCAFFOLD && task_secure(t))
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "privacy.secure_aggregation: control variates are not summed under masks; "
+            "use server.strategy: fednova, or turn secure aggregation off");
+    return s && s->check ? s->check(t, err) : SOTTO_OK;
 }
 
 static enum sotto_status check_pipeline(const struct task_config *t, const struct layout *layout,

@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+static enum train_algorithm algorithm(const struct task_config *t) {
+    const struct strategy *s = strategy_get(t->strategy);
+    return s ? s->algorithm : TRAIN_SGD;
+}
+
 void task_rule(const struct task_config *t, struct train_rule *out) {
     *out = (struct train_rule){
         .epochs = (uint32_t)t->local_epochs,
@@ -15,6 +20,7 @@ void task_rule(const struct task_config *t, struct train_rule *out) {
         .prox_mu = (float)t->local_prox_mu,
         .clip_norm = (float)t->local_clip_norm,
         .nesterov = t->local_nesterov,
+        .algorithm = algorithm(t),
     };
 }
 
@@ -55,6 +61,11 @@ void task_spec(const struct task_config *t, const struct layout *layout, bool ev
         memcpy(out->sections[0].name, "weights", sizeof "weights");
         out->sections[0].layout = layout;
     }
+    if (!evaluate && algorithm(t) == TRAIN_SCAFFOLD) {
+        out->section_count = 2;
+        memcpy(out->sections[1].name, "control", sizeof "control");
+        out->sections[1].layout = layout;
+    }
     out->weight_max = (uint32_t)t->weight_max;
     out->accept_max = accept_max(t, evaluate);
 }
@@ -94,6 +105,7 @@ void task_terms(const struct task_config *t, const struct layout *layout, const 
         .prox_mu = rule.prox_mu,
         .clip_norm = rule.clip_norm,
         .nesterov = rule.nesterov,
+        .algorithm = (uint32_t)rule.algorithm,
     };
     struct codec_spec spec;
     task_spec(t, layout, evaluate, &spec);

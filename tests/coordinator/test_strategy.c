@@ -15,6 +15,12 @@ static void fill(float *x, uint64_t stream) {
         x[i] = (float)rng_normal(&r);
 }
 
+/* One server step on a mean update alone. */
+static void step(const struct task_config *t, float *master, const float *delta, float *state) {
+    const struct strategy_update u = {.delta = delta, .control = delta, .steps = 1, .share = 1};
+    strategy_get(t->strategy)->step(t, N, master, &u, state);
+}
+
 static void test_table(void **state) {
     (void)state;
     int n = 0;
@@ -44,7 +50,7 @@ static void test_no_update_no_change(void **state) {
         memset(delta, 0, sizeof delta);
         fill(master, 1);
         memcpy(before, master, sizeof master);
-        strategy_get(s)->step(&t, N, master, delta, strategy_state_arrays(&t) ? memory : NULL);
+        step(&t, master, delta, strategy_state_arrays(&t) ? memory : NULL);
         assert_memory_equal(before, master, sizeof master);
     }
 }
@@ -57,7 +63,7 @@ static void test_fedavg_is_the_average(void **state) {
     fill(master, 1);
     fill(delta, 2);
     memcpy(before, master, sizeof master);
-    strategy_get(0)->step(&t, N, master, delta, NULL);
+    step(&t, master, delta, NULL);
     for (uint32_t i = 0; i < N; i++)
         assert_true(master[i] == before[i] + delta[i]);
 }
@@ -77,7 +83,7 @@ static void test_fedavg_learning_rate_and_momentum(void **state) {
     }
     for (uint64_t round = 0; round < 20; round++) {
         fill(delta, 10 + round);
-        strategy_get(0)->step(&t, N, master, delta, memory);
+        step(&t, master, delta, memory);
         for (uint32_t i = 0; i < N; i++) {
             v[i] = 0.9 * v[i] + (double)delta[i];
             want[i] += 0.7 * v[i];
@@ -127,7 +133,7 @@ static void check_adaptive(const char *name, second_moment *moment) {
     for (uint64_t round = 0; round < 20; round++) {
         fill(delta, 10 + round);
         for (int again = 0; again < 2; again++)
-            strategy_get(t.strategy)->step(&t, N, master[again], delta, memory[again]);
+            step(&t, master[again], delta, memory[again]);
         for (uint32_t i = 0; i < N; i++) {
             const double d = (double)delta[i];
             m[i] = 0.9 * m[i] + (1.0 - 0.9) * d;
@@ -170,10 +176,109 @@ static void test_adaptive_with_large_adaptivity_is_the_average(void **state) {
         fill(master, 1);
         fill(delta, 2);
         memcpy(before, master, sizeof master);
-        strategy_get(t.strategy)->step(&t, N, master, delta, memory);
+        step(&t, master, delta, memory);
         for (uint32_t i = 0; i < N; i++)
             assert_true(fabs((double)master[i] - ((double)before[i] + (double)delta[i])) < 1e-4);
     }
+}
+
+/* FedProx differs from FedAvg in training alone: its server step has the same bits. */
+static void test_fedprox_is_fedavg_at_the_server(void **state) {
+    (void)state;
+    static float master[2][N], delta[N], memory[2][N];
+    for (int momentum = 0; momentum < 2; momentum++) {
+        struct task_config t = task_defaults();
+        t.server_lr = 0.7;
+        t.server_momentum = momentum ? 0.9 : 0.0;
+        memset(memory, 0, sizeof memory);
+        fill(master[0], 1);
+        memcpy(master[1], master[0], sizeof master[0]);
+        for (uint64_t round = 0; round < 5; round++) {
+            fill(delta, 10 + round);
+            for (int k = 0; k < 2; k++) {
+                t.strategy = k ? row_of("fedprox") : 0;
+                step(&t, master[k], delta, momentum ? memory[k] : NULL);
+            }
+        }
+        assert_memory_equal(master[0], master[1], sizeof master[0]);
+    }
+}
+
+/* Wang et al. 2020, equation 3, over devices with their own steps, against the sums in double; and
+ * with equal steps it is FedAvg. */
+static void test_fednova(void **state) {
+    (void)state;
+    enum { DEVICES = 5 };
+    static float master[N], before[N], delta[DEVICES][N], mean[N];
+    static const double weight[DEVICES] = {10, 40, 25, 5, 20};
+    for (int equal = 0; equal < 2; equal++) {
+        struct task_config t = task_defaults();
+        t.strategy = row_of("fednova");
+        t.server_lr = 0.5;
+        double steps[DEVICES], total = 0.0, effective = 0.0;
+        for (int d = 0; d < DEVICES; d++) {
+            fill(delta[d], 20 + (uint64_t)d);
+            steps[d] = equal ? 12.0 : 3.0 * d + 1.5;
+            total += weight[d];
+            effective += weight[d] * steps[d];
+        }
+        for (uint32_t i = 0; i < N; i++) {
+            double sum = 0.0;
+            for (int d = 0; d < DEVICES; d++)
+                sum += weight[d] * (double)delta[d][i] / steps[d];
+            mean[i] = (float)(sum / total);
+        }
+        fill(master, 1);
+        memcpy(before, master, sizeof master);
+        const struct strategy_update u = {.delta = mean, .steps = effective / total, .share = 1};
+        strategy_get(t.strategy)->step(&t, N, master, &u, NULL);
+        for (uint32_t i = 0; i < N; i++) {
+            double want = 0.0;
+            for (int d = 0; d < DEVICES; d++)
+                want += weight[d] / total * (double)delta[d][i] / steps[d];
+            want *= effective / total;
+            if (equal) { /* the plain average */
+                want = 0.0;
+                for (int d = 0; d < DEVICES; d++)
+                    want += weight[d] / total * (double)delta[d][i];
+            }
+            assert_true(fabs((double)master[i] - ((double)before[i] + 0.5 * want)) < 1e-5);
+        }
+    }
+}
+
+/* Karimireddy et al. 2020, algorithm 1, lines 16 and 17; with no change of control it is FedAvg. */
+static void test_scaffold(void **state) {
+    (void)state;
+    static float master[N], average[N], delta[N], control[N], memory[N];
+    static double want[N], c[N];
+    struct task_config t = task_defaults(), plain = task_defaults();
+    t.strategy = row_of("scaffold");
+    t.server_lr = plain.server_lr = 0.8;
+    assert_int_equal(strategy_state_arrays(&t), 1);
+    assert_string_equal(strategy_get(t.strategy)->extra, PACKAGE_CONTROL);
+    memset(memory, 0, sizeof memory);
+    fill(master, 1);
+    memcpy(average, master, sizeof master);
+    for (uint32_t i = 0; i < N; i++) {
+        want[i] = (double)master[i];
+        c[i] = 0.0;
+    }
+    for (uint64_t round = 0; round < 20; round++) {
+        fill(delta, 10 + round);
+        fill(control, 50 + round);
+        const struct strategy_update u = {.delta = delta, .control = control, .share = 0.25};
+        strategy_get(t.strategy)->step(&t, N, master, &u, memory);
+        step(&plain, average, delta, NULL);
+        for (uint32_t i = 0; i < N; i++) {
+            want[i] += 0.8 * (double)delta[i];
+            c[i] += 0.25 * (double)control[i];
+        }
+    }
+    for (uint32_t i = 0; i < N; i++)
+        assert_true(fabs((double)master[i] - want[i]) < 1e-4 &&
+                    fabs((double)memory[i] - c[i]) < 1e-4);
+    assert_memory_equal(master, average, sizeof master); /* the controls act in training only */
 }
 
 int main(void) {
@@ -185,6 +290,9 @@ int main(void) {
         cmocka_unit_test(test_fedadagrad),
         cmocka_unit_test(test_fedadam),
         cmocka_unit_test(test_fedyogi),
+        cmocka_unit_test(test_fedprox_is_fedavg_at_the_server),
+        cmocka_unit_test(test_fednova),
+        cmocka_unit_test(test_scaffold),
         cmocka_unit_test(test_adaptive_with_large_adaptivity_is_the_average),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

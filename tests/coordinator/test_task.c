@@ -59,6 +59,14 @@ static void test_defaults_pass(void **state) {
         ASSERT_FAILS(task_check(&t, &b->layout, &err), SOTTO_INVALID, part);                       \
     } while (0)
 
+static int strategy(const char *name) {
+    int i = 0;
+    while (strategy_names[i] && strcmp(strategy_names[i], name) != 0)
+        i++;
+    assert_non_null(strategy_names[i]);
+    return i;
+}
+
 static void test_refusals_say_what_to_do(void **state) {
     struct bed *b = *state;
     struct sotto_error err = SOTTO_ERROR_INIT;
@@ -79,6 +87,12 @@ static void test_refusals_say_what_to_do(void **state) {
     REFUSED(t.availability_ms = 3000, "availability");
     REFUSED(t.local_nesterov = true, "local.nesterov");
     REFUSED((t.strategy = 1, t.server_momentum = 0.5), "server.momentum: fedadagrad has none");
+    REFUSED(t.strategy = strategy("fedprox"), "fedprox needs it above 0");
+    REFUSED((t.strategy = strategy("fednova"), t.local_prox_mu = 10), "fednova's normalizer");
+    REFUSED((t.strategy = strategy("scaffold"), t.local_prox_mu = 0.1), "control variates");
+    REFUSED((t.strategy = strategy("scaffold"), t.server_momentum = 0.1),
+            "server.momentum: scaffold has none; leave");
+    REFUSED((t.strategy = strategy("scaffold"), t.secure_aggregation = 1), "under masks");
     REFUSED(t.bits = 20, "uplink.bits: 20");
     REFUSED(t.stochastic = true, "uplink.stochastic");
     REFUSED(t.residual_rounds_max = 3, "uplink.error_feedback");
@@ -127,12 +141,47 @@ static void test_rule_spec_and_terms_agree(void **state) {
     }
 }
 
+/* The devices' half of a strategy stands in the terms, and in the form of an update. */
+static void test_strategies_have_local_rules(void **state) {
+    struct bed *b = *state;
+    static const struct {
+        const char *name;
+        enum train_algorithm algorithm;
+        uint32_t sections;
+    } rows[] = {{"fedavg", TRAIN_SGD, 1},
+                {"fedprox", TRAIN_SGD, 1},
+                {"fednova", TRAIN_NOVA, 1},
+                {"scaffold", TRAIN_SCAFFOLD, 2}};
+    const uint8_t id[16] = {1};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct sotto_error err = SOTTO_ERROR_INIT;
+        struct task_config t = b->t;
+        struct codec_spec spec;
+        struct train_rule rule;
+        sotto_Terms terms;
+        t.strategy = strategy(rows[i].name);
+        t.local_prox_mu = rows[i].algorithm == TRAIN_SCAFFOLD ? 0.0 : 0.01;
+        ASSERT_OK(task_check(&t, &b->layout, &err));
+        task_rule(&t, &rule);
+        task_spec(&t, &b->layout, false, &spec);
+        task_terms(&t, &b->layout, id, 3, false, &terms);
+        assert_int_equal(rule.algorithm, rows[i].algorithm);
+        assert_int_equal(terms.rule.algorithm, rows[i].algorithm);
+        assert_int_equal(spec.section_count, rows[i].sections);
+        if (spec.section_count > 1)
+            assert_string_equal(spec.sections[1].name, "control");
+        task_spec(&t, &b->layout, true, &spec);
+        assert_int_equal(spec.section_count, 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_are_whole),
         cmocka_unit_test_setup_teardown(test_defaults_pass, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals_say_what_to_do, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_rule_spec_and_terms_agree, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_strategies_have_local_rules, bed_setup, bed_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,18 +6,34 @@
 #include "sotto/coordinator/aggregate.h"
 #include "sotto/coordinator/task.h"
 
-/* A strategy is a row: name, how many state arrays of layout.total floats it keeps, and its server
- * step. */
+/* What a round's reports give a server step: means over all groups, weighted by the reports'
+ * weights. */
+struct strategy_update {
+    const float *delta;   /* layout.total: the mean update */
+    const float *control; /* layout.total: the mean change of the devices' control variates; NULL:
+                             they send none */
+    double steps;         /* the mean normalizer (train_normalizer) of updates that were divided by
+                             it; else 0 */
+    double share;         /* reports among all enrolled devices, above 0 up to 1 */
+};
+/* A strategy is a row: name, how many state arrays of layout.total floats it keeps, what it asks of
+ * devices, and its server step. */
 struct strategy {
     const char *name;
     const char *summary;
     uint32_t state_arrays;
     bool (*keeps_state)(const struct task_config *t); /* false: with these settings no state is
                                                          needed; NULL: it always is */
-    /* master (in/out), delta: the weighted mean update; state: state_arrays * n floats, zero at the
-     * start, or NULL when none is kept. Deterministic. */
-    void (*step)(const struct task_config *t, uint32_t n, float *master, const float *delta,
-                 float *state);
+    bool momentum;                                    /* server.momentum is a setting of it */
+    enum train_algorithm algorithm; /* the devices' half, in the terms' local rule */
+    const char *extra; /* the first state array travels with the model as the extra of this name;
+                          NULL: nothing does */
+    /* Refuses (INVALID) settings that the step cannot work with; NULL: there are none. */
+    enum sotto_status (*check)(const struct task_config *t, struct sotto_error *err);
+    /* master (in/out); state: state_arrays * n floats, zero at the start, or NULL when none is
+     * kept. Deterministic. */
+    void (*step)(const struct task_config *t, uint32_t n, float *master,
+                 const struct strategy_update *u, float *state);
 };
 extern const char *const strategy_names[];      /* for the option table, NULL-terminated */
 const struct strategy *strategy_get(int index); /* NULL when there is none */
@@ -47,6 +63,7 @@ struct advance_in {
     const struct task_data *data;
     uint32_t round;
     uint64_t train_rounds_done;             /* before this one */
+    uint64_t devices;                       /* enrolled now; 0: as many as have reported */
     const struct group_sums *const *groups; /* summed groups in group order */
     uint32_t group_count;
     const float *master;             /* current */

@@ -90,17 +90,17 @@ extern const char *const task_adversary_names[]; /* enum secagg_adversary - 1 */
     TASK_ROW_("local.weight_decay", F64, AT(local_weight_decay), "0", 0, 1000, NULL, "",           \
               "L2 penalty of the weights.")                                                        \
     TASK_ROW_("local.prox_mu", F64, AT(local_prox_mu), "0", 0, 1e6, NULL, "",                      \
-              "FedProx: strength of the pull towards the global model.")                           \
+              "Strength of the pull towards the global model; fedprox needs it.")                  \
     TASK_ROW_("local.clip_norm", F64, AT(local_clip_norm), "0", 0, 1e9, NULL, "",                  \
               "L2 bound of each step's gradient; 0: none.")
 
 #define TASK_SERVER_ROWS(AT)                                                                       \
     TASK_ROW_("server.strategy", ENUM, AT(strategy), "fedavg", 0, 0, strategy_names, "",           \
-              "The server step.")                                                                  \
+              "The server step, and with fednova and scaffold what devices do with it.")           \
     TASK_ROW_("server.lr", F64, AT(server_lr), "1", 1e-12, 1000, NULL, "",                         \
               "Learning rate of the server step; 1: the plain average.")                           \
     TASK_ROW_("server.momentum", F64, AT(server_momentum), "0", 0, 0.9999, NULL, "",               \
-              "Momentum of the server step of fedavg.")                                            \
+              "Momentum of the server step of fedavg, fedprox and fednova.")                       \
     TASK_ROW_("server.beta1", F64, AT(server_beta1), "0.9", 0, 0.9999, NULL, "",                   \
               "fedadagrad, fedadam, fedyogi: decay of the mean of updates.")                       \
     TASK_ROW_("server.beta2", F64, AT(server_beta2), "0.99", 0, 0.99999, NULL, "",                 \
