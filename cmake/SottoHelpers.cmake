@@ -60,9 +60,33 @@ function(sotto_test NAME)
   if(T_ROOM)
     target_include_directories(${NAME} PRIVATE ${PROJECT_SOURCE_DIR}/${T_ROOM})
   endif()
-  add_test(NAME ${NAME} COMMAND ${NAME} ${T_ARGS})
-  set_tests_properties(${NAME} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
-    ENVIRONMENT "SOTTO_BIN=${PROJECT_BINARY_DIR}/bin;SOTTO_SOURCE=${PROJECT_SOURCE_DIR}")
+  sotto_test_run(${NAME} ${NAME} ARGS ${T_ARGS} LABELS ${T_LABELS} TIMEOUT ${T_TIMEOUT})
+endfunction()
+
+# sotto_test_run(NAME TARGET [ARGS a...] [ENVIRONMENT e...] [LABELS l...] [TIMEOUT s]): one CTest entry for a test program; in a
+# cross build one a processor of SOTTO_EMULATED_CPUS.
+function(sotto_test_run NAME TARGET)
+  cmake_parse_arguments(T "" "TIMEOUT" "ARGS;ENVIRONMENT;LABELS" ${ARGN})
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  if(NOT T_LABELS)
+    set(T_LABELS unit)
+  endif()
+  if(CMAKE_CROSSCOMPILING)
+    set(names "")
+    foreach(cpu ${SOTTO_EMULATED_CPUS})
+      add_test(NAME ${NAME}_${cpu} COMMAND ${SOTTO_EMULATOR} -cpu ${cpu} -L ${SOTTO_ARM64_SYSROOT}
+        $<TARGET_FILE:${TARGET}> ${T_ARGS})
+      list(APPEND names ${NAME}_${cpu})
+    endforeach()
+    math(EXPR T_TIMEOUT "${T_TIMEOUT} * 4")
+  else()
+    add_test(NAME ${NAME} COMMAND ${TARGET} ${T_ARGS})
+    set(names ${NAME})
+  endif()
+  set_tests_properties(${names} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
+    ENVIRONMENT "SOTTO_BIN=${PROJECT_BINARY_DIR}/bin;SOTTO_SOURCE=${PROJECT_SOURCE_DIR};${T_ENVIRONMENT}")
 endfunction()
 
 # sotto_bench(NAME SOURCES a.c LINK libraries...): a program in <build>/bench, run by script/bench.

@@ -9,6 +9,10 @@ if(NOT IS_DIRECTORY "${SOTTO_ARM64_SYSROOT}/usr/lib/aarch64-linux-gnu")
   message(FATAL_ERROR "No arm64 libraries in ${SOTTO_ARM64_SYSROOT}: run script/bootstrap --arm64")
 endif()
 
+# Tests run once a processor: without dot products and halves, with both, and with all that the emulator has.
+set(SOTTO_EMULATOR qemu-aarch64)
+set(SOTTO_EMULATED_CPUS cortex-a53 cortex-a76 max)
+
 # Programs (the nanopb generator, protoc) run here; libraries and headers are the device's, never this machine's.
 set(CMAKE_FIND_ROOT_PATH ${SOTTO_ARM64_SYSROOT})
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)

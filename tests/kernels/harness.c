@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static size_t element_bytes(enum kern_dtype t) {
@@ -84,6 +85,11 @@ struct kern_instr *harness_instr(struct harness *h, enum kern_op op, const uint3
     for (unsigned i = 0; i < KERN_ARGS_MAX; i++)
         in->args[i] = i < count ? args[i] : KERN_NONE;
     return in;
+}
+
+const char *harness_backend(void) {
+    const char *name = getenv("SOTTO_TEST_BACKEND");
+    return name ? name : "cpu";
 }
 
 void harness_run(struct harness *h, const char *backend) {

@@ -9,6 +9,13 @@
 #define HARNESS_BUFFERS 160
 #define HARNESS_INSTRS  64
 
+/* How many random cases of n are drawn: fewer where an emulator runs them, three times over. */
+#ifdef SOTTO_EMULATED
+#define HARNESS_CASES(n) ((n) / 6)
+#else
+#define HARNESS_CASES(n) (n)
+#endif
+
 /* A program under construction, with the values that its buffers start with. */
 struct harness {
     struct kern_program p;
@@ -36,6 +43,8 @@ void harness_thin(struct harness *h, uint32_t buffer, double share);
 void harness_abs(struct harness *h, uint32_t buffer);
 struct kern_instr *harness_instr(struct harness *h, enum kern_op op, const uint32_t *args,
                                  unsigned count);
+/* The backend under test: SOTTO_TEST_BACKEND, or "cpu". */
+const char *harness_backend(void);
 /* Runs the program once on the backend; all buffers' contents land in result. */
 void harness_run(struct harness *h, const char *backend);
 

@@ -1,10 +1,10 @@
-/* Every instruction of "cpu" that is not a product, against "ref". */
+/* Every instruction of a backend that is not a product, against "ref". */
 #include "harness.h"
 
 #include <math.h>
 #include <string.h>
 
-#define CASES 120
+#define CASES HARNESS_CASES(120)
 
 /* Runs h on both backends and compares buffer out within relative and absolute bounds; returns the
  * largest metric gap. */
@@ -14,13 +14,13 @@ static void compare(struct harness *h, uint32_t out, double relative, double abs
     harness_run(h, "ref");
     float *want = mem_dup(harness_result(h, out), n * sizeof(float));
     memcpy(metrics, h->metrics, sizeof(metrics));
-    harness_run(h, "cpu");
+    harness_run(h, harness_backend());
     const float *got = harness_result(h, out);
     for (uint32_t i = 0; i < n; i++) {
         double bound = relative * fabs((double)want[i]) + absolute;
         if (!(fabs((double)got[i] - (double)want[i]) <= bound))
-            fail_msg("%s: element %u of %u: cpu %.9g, ref %.9g", kern_op_name(h->instrs[0].op), i,
-                     n, (double)got[i], (double)want[i]);
+            fail_msg("%s: element %u of %u: %.9g, ref %.9g", kern_op_name(h->instrs[0].op), i, n,
+                     (double)got[i], (double)want[i]);
     }
     for (unsigned m = 0; m < KERN_METRIC_COUNT; m++)
         assert_true(fabs(metrics[m] - h->metrics[m]) <= 1e-5 * (fabs(metrics[m]) + 1.0));
@@ -95,7 +95,7 @@ static void test_pool(void **state) {
         harness_run(&h, "ref");
         uint8_t *places = mem_dup(h.result[arg], out_n);
         float *want = mem_dup(harness_result(&h, y), out_n * sizeof(float));
-        harness_run(&h, "cpu");
+        harness_run(&h, harness_backend());
         for (uint32_t e = 0; e < out_n; e++) {
             bool nan = isnan(want[e]);
             assert_true(nan ? isnan(harness_result(&h, y)[e])

@@ -1,12 +1,12 @@
-/* gemm and the convolutions of "cpu" against "ref": random shapes, odd sizes, transposes, padding,
- * strides, groups, epilogues. The bound is the textbook one: |error| <= 2 K eps sum |a||b|; the
- * sums of absolute values come from running the same instruction on absolute values. */
+/* gemm and the convolutions of a backend against "ref": random shapes, odd sizes, transposes,
+ * padding, strides, groups, epilogues. The bound is the textbook one: |error| <= 2 K eps sum
+ * |a||b|; the sums of absolute values come from running the same instruction on absolute values. */
 #include "harness.h"
 
 #include <math.h>
 #include <string.h>
 
-#define CASES 250
+#define CASES HARNESS_CASES(250)
 
 static const float EPS = 1.1920929e-7f;
 
@@ -17,7 +17,7 @@ static void compare(struct harness *h, uint32_t out, const uint32_t *inputs, uns
     uint32_t n = h->buffers[out].count;
     harness_run(h, "ref");
     float *want = mem_dup(harness_result(h, out), n * sizeof(float));
-    harness_run(h, "cpu");
+    harness_run(h, harness_backend());
     float *got = mem_dup(harness_result(h, out), n * sizeof(float));
     /* The same sums of absolute values, without scale and activation. */
     struct kern_instr *in = &h->instrs[0], kept = *in;
@@ -38,7 +38,7 @@ static void compare(struct harness *h, uint32_t out, const uint32_t *inputs, uns
         double error = fabs((double)got[i] - (double)want[i]);
         double bound = 2.0 * (k + 3.0) * (double)EPS * (double)most[i] + slack;
         if (!(error <= bound))
-            fail_msg("element %u of %u: cpu %g, ref %g, bound %g", i, n, (double)got[i],
+            fail_msg("element %u of %u: %g, ref %g, bound %g", i, n, (double)got[i],
                      (double)want[i], bound);
     }
     *in = kept;
@@ -150,7 +150,7 @@ static void test_conv2d_pool(void **state) {
         harness_instr(&h, KERN_CONV2D, (uint32_t[]){x, w, full, bias}, 4)->u.conv = v;
         harness_run(&h, "ref");
         float *want = mem_dup(harness_result(&h, y), h.buffers[y].count * sizeof(float));
-        harness_run(&h, "cpu");
+        harness_run(&h, harness_backend());
         const float *got = harness_result(&h, y), *at = harness_result(&h, full);
         const uint8_t *place = h.result[arg];
         double bound = 4.0 * (double)EPS * (n.w / v.out_c + 3) * (n.w / v.out_c + 1) + 1e-6;

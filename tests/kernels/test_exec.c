@@ -43,7 +43,7 @@ static struct kern_exec *tiny_exec(struct tiny *t, const char *backend) {
 
 static void test_training_lowers_loss(void **state) {
     (void)state;
-    static const char *const names[] = {"ref", "cpu"};
+    const char *const names[] = {"ref", harness_backend()};
     for (unsigned b = 0; b < 2; b++) {
         struct tiny t;
         tiny_init(&t);
@@ -74,7 +74,7 @@ static void test_padding_rows_do_not_count(void **state) {
         struct tiny t;
         tiny_init(&t);
         struct sotto_error err = SOTTO_ERROR_INIT;
-        struct kern_exec *e = tiny_exec(&t, "cpu");
+        struct kern_exec *e = tiny_exec(&t, harness_backend());
         float *x = kern_exec_host(e, t.x);
         for (unsigned i = 10; i < 20; i++)
             x[i] = pass ? 1e3f : 0.0f;
@@ -94,7 +94,7 @@ static void test_steps_out_of_range(void **state) {
     struct tiny t;
     tiny_init(&t);
     struct sotto_error err = SOTTO_ERROR_INIT;
-    struct kern_exec *e = tiny_exec(&t, "cpu");
+    struct kern_exec *e = tiny_exec(&t, harness_backend());
     ASSERT_FAILS(kern_exec_run(e, &(struct kern_step){.rows = 0}, &err), SOTTO_INVALID, "0 rows");
     ASSERT_FAILS(kern_exec_run(e, &(struct kern_step){.rows = 5}, &err), SOTTO_INVALID, "5 rows");
     ASSERT_FAILS(kern_exec_run(e, &(struct kern_step){.rows = 1, .lr = NAN}, &err), SOTTO_INVALID,
@@ -148,7 +148,7 @@ static void test_no_allocation_and_same_bits(void **state) {
     build_conv_net(&h);
     struct kern_exec *e[2] = {NULL, NULL};
     for (unsigned i = 0; i < 2; i++) {
-        ASSERT_OK(kern_exec_new(&h.p, kern_backend_find("cpu"), &e[i], &err));
+        ASSERT_OK(kern_exec_new(&h.p, kern_backend_find(harness_backend()), &e[i], &err));
         for (uint32_t b = 0; b < h.p.buffer_count; b++)
             if (h.buffers[b].dtype == KERN_F32 && b != h.p.metric)
                 memcpy(kern_exec_host(e[i], b), h.start[b], h.buffers[b].count * sizeof(float));
@@ -171,7 +171,7 @@ static void test_no_allocation_and_same_bits(void **state) {
 
 static enum sotto_status make_exec(void *ctx, struct sotto_error *err) {
     struct kern_exec *e = NULL;
-    enum sotto_status status = kern_exec_new(ctx, kern_backend_find("cpu"), &e, err);
+    enum sotto_status status = kern_exec_new(ctx, kern_backend_find(harness_backend()), &e, err);
     kern_exec_free(e);
     return status;
 }
@@ -194,7 +194,7 @@ static void test_dropout_rule(void **state) {
         (struct kern_dropout){n, 0.3f, 9};
     h.step.seed = 0x123456789abcdef0u;
     h.step.index = 77;
-    static const char *const names[] = {"ref", "cpu"};
+    const char *const names[] = {"ref", harness_backend()};
     for (unsigned b = 0; b < 2; b++) {
         harness_run(&h, names[b]);
         uint32_t kept = 0;
@@ -227,7 +227,7 @@ static void test_state_and_anchor(void **state) {
     harness_instr(&h, KERN_SGD, (uint32_t[]){w, g, v, anchor}, 4)->u.sgd =
         (struct kern_sgd){.count = 16, .momentum = 0.5f, .prox_mu = 1.0f};
     struct kern_exec *e = NULL;
-    ASSERT_OK(kern_exec_new(&h.p, kern_backend_find("cpu"), &e, &err));
+    ASSERT_OK(kern_exec_new(&h.p, kern_backend_find(harness_backend()), &e, &err));
     float start[16], end[16], ones[16];
     for (unsigned i = 0; i < 16; i++)
         start[i] = 0.0f, ones[i] = 1.0f;
@@ -251,7 +251,7 @@ static void test_report_and_profile(void **state) {
     struct tiny t;
     tiny_init(&t);
     struct sotto_error err = SOTTO_ERROR_INIT;
-    struct kern_exec *e = tiny_exec(&t, "cpu");
+    struct kern_exec *e = tiny_exec(&t, harness_backend());
     kern_exec_profile(e, true);
     ASSERT_OK(kern_exec_run(e, &(struct kern_step){.lr = 0.1f, .rows = 4}, &err));
     assert_true(kern_exec_profile_seconds(e)[0] > 0.0);
@@ -260,7 +260,7 @@ static void test_report_and_profile(void **state) {
     kern_exec_report(e, &text);
     buf_put_u8(&text, 0);
     assert_non_null(strstr((char *)text.data, "softmax_xent"));
-    assert_non_null(strstr((char *)text.data, "backend cpu"));
+    assert_non_null(strstr((char *)text.data, harness_backend()));
     buf_deinit(&text);
     kern_exec_free(e);
     assert_true(kern_program_flops(&t.h.p) == 2.0 * 4 * 3 * 5 * 2);

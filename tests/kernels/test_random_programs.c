@@ -1,12 +1,12 @@
-/* Random valid programs: chains of random instructions over random buffers, run by "ref" and "cpu".
- * Differences grow along a chain, so the bound is loose; what it catches is an instruction that
- * reads or writes where it should not. */
+/* Random valid programs: chains of random instructions over random buffers, run by "ref" and
+ * another backend. Differences grow along a chain, so the bound is loose; what it catches is an
+ * instruction that reads or writes where it should not. */
 #include "harness.h"
 
 #include <math.h>
 #include <string.h>
 
-#define PROGRAMS 60
+#define PROGRAMS HARNESS_CASES(60)
 #define CHAIN    10
 
 /* The chain's current values: a buffer seen as [b][h][w][c]. */
@@ -126,7 +126,7 @@ static void one_program(uint64_t seed) {
     uint32_t n = count_of(&v);
     harness_run(&h, "ref");
     float *want = mem_dup(harness_result(&h, v.buffer), n * sizeof(float));
-    harness_run(&h, "cpu");
+    harness_run(&h, harness_backend());
     double most = 1.0, gap = 0.0;
     uint32_t apart = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -152,7 +152,7 @@ static void test_random_programs(void **state) {
 static void test_random_damage(void **state) {
     (void)state;
     unsigned refused = 0, accepted = 0;
-    for (uint64_t i = 0; i < 3000; i++) {
+    for (uint64_t i = 0; i < HARNESS_CASES(3000); i++) {
         struct harness h;
         harness_init(&h, test_seed() + i, 2);
         struct value v = like(&h, 2, 5, 5, 3);
@@ -171,7 +171,8 @@ static void test_random_damage(void **state) {
         word ^= 1u << harness_pick(&h, 0, 31);
         memcpy(place + at, &word, 4);
         struct kern_exec *e = NULL;
-        enum sotto_status status = kern_exec_new(&h.p, kern_backend_find("cpu"), &e, NULL);
+        enum sotto_status status =
+            kern_exec_new(&h.p, kern_backend_find(harness_backend()), &e, NULL);
         if (status == SOTTO_OK) {
             ASSERT_STATUS(kern_exec_run(e, &h.step, NULL), SOTTO_OK);
             kern_exec_free(e);
@@ -181,7 +182,7 @@ static void test_random_damage(void **state) {
         }
         harness_deinit(&h);
     }
-    assert_true(refused > 100 && accepted > 100);
+    assert_true(refused > HARNESS_CASES(600) / 6 && accepted > HARNESS_CASES(600) / 6);
 }
 
 int main(void) {
