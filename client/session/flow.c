@@ -40,7 +40,8 @@ void session_emit_charge(struct session *s) {
  */
 
 /* NULL: no room in this step, or no link. */
-static sotto_Envelope *message(struct session *s, pb_size_t which, struct session_action **action) {
+sotto_Envelope *session_message(struct session *s, pb_size_t which,
+                                struct session_action **action) {
     if (s->out == NULL || s->out_count >= SESSION_OUT_MAX || s->link != LINK_UP)
         return NULL;
     sotto_Envelope *m = &s->out[s->out_count++];
@@ -59,7 +60,7 @@ static void await_answer(struct session *s) {
 }
 
 static void send_check_in(struct session *s) {
-    sotto_Envelope *m = message(s, sotto_Envelope_check_in_tag, NULL);
+    sotto_Envelope *m = session_message(s, sotto_Envelope_check_in_tag, NULL);
     if (m == NULL)
         return;
     if (!s->nonce_used) /* a check-in that is sent again asks the same */
@@ -86,7 +87,7 @@ static void send_check_in(struct session *s) {
 }
 
 void session_request_package(struct session *s, uint32_t index, uint32_t count) {
-    sotto_Envelope *m = message(s, sotto_Envelope_get_package_tag, NULL);
+    sotto_Envelope *m = session_message(s, sotto_Envelope_get_package_tag, NULL);
     if (m == NULL)
         return;
     sotto_GetPackage *g = &m->body.get_package;
@@ -110,7 +111,7 @@ static void request_again(struct session *s) {
 }
 
 static void send_report_open(struct session *s) {
-    sotto_Envelope *m = message(s, sotto_Envelope_report_open_tag, NULL);
+    sotto_Envelope *m = session_message(s, sotto_Envelope_report_open_tag, NULL);
     if (m == NULL)
         return;
     WIRE_SET_HASH(m->body.report_open.terms_hash, &s->terms_hash);
@@ -120,7 +121,7 @@ static void send_report_open(struct session *s) {
 }
 
 static void send_decline(struct session *s) {
-    sotto_Envelope *m = message(s, sotto_Envelope_decline_tag, NULL);
+    sotto_Envelope *m = session_message(s, sotto_Envelope_decline_tag, NULL);
     if (m == NULL)
         return;
     WIRE_SET_HASH(m->body.decline.terms_hash, &s->decline_hash);
@@ -131,7 +132,7 @@ static void send_decline(struct session *s) {
 
 void session_send_heartbeat(struct session *s) {
     s->heartbeat_due_ms = s->now_ms + s->terms.heartbeat_ms;
-    sotto_Envelope *m = message(s, sotto_Envelope_heartbeat_tag, NULL);
+    sotto_Envelope *m = session_message(s, sotto_Envelope_heartbeat_tag, NULL);
     if (m == NULL)
         return;
     WIRE_SET_HASH(m->body.heartbeat.terms_hash, &s->terms_hash);
@@ -144,14 +145,18 @@ void session_send_chunks(struct session *s) {
     while (s->out_count < SESSION_OUT_MAX && s->link == LINK_UP &&
            chunk_sender_next(&s->sender, &index)) {
         struct session_action *a = NULL;
-        sotto_Envelope *m = message(s, sotto_Envelope_report_chunk_tag, &a);
+        sotto_Envelope *m = session_message(s, sotto_Envelope_report_chunk_tag, &a);
         if (m == NULL)
             break;
         WIRE_SET_HASH(m->body.report_chunk.terms_hash, &s->terms_hash);
         m->body.report_chunk.index = index;
         a->has_chunk = true;
         a->chunk = index;
-        session_charge(s, chunk_size(s->report_bytes, index));
+        if (s->phase == SESSION_SECURE) {
+            m->body.report_chunk.attempt = a->attempt = s->secure.attempt;
+            m->body.report_chunk.exchange = a->exchange = s->secure.out_kind;
+        }
+        session_charge(s, chunk_size(s->sender.bytes, index));
         await_answer(s);
     }
     if (s->sender.next != first)
@@ -172,6 +177,9 @@ void session_send_again(struct session *s) {
         break;
     case SESSION_DECLINE:
         send_decline(s);
+        break;
+    case SESSION_SECURE:
+        session_secure_again(s);
         break;
     case SESSION_IDLE:
     case SESSION_PREPARE:
@@ -227,7 +235,8 @@ void session_link_fail(struct session *s, const char *why, bool refused) {
     }
     snprintf(s->reason, sizeof s->reason, "%s", why);
     session_note(s, "%s; again in %llu ms", why, (unsigned long long)wait);
-    if (s->phase == SESSION_TRAIN || s->phase == SESSION_PREPARE)
+    /* Training needs no link, a session of secure aggregation lives in this process. */
+    if (s->phase == SESSION_TRAIN || s->phase == SESSION_PREPARE || s->phase == SESSION_SECURE)
         s->link_due_ms = s->now_ms + wait;
     else
         session_go_idle(s, s->now_ms + wait);

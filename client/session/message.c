@@ -26,6 +26,14 @@ static void take_outcomes(struct session *s, const sotto_CheckInReply *m) {
             s->report_refusals = 0;
             continue;
         }
+        if (s->stage == SESSION_READY && wire_hash_equal(&hash, &s->terms_hash)) {
+            session_note(s, "%s round %u %s", s->terms.task, s->terms.round,
+                         m->outcomes[i].outcome == sotto_Outcome_OUTCOME_RETURNED
+                             ? "was not used: returned"
+                             : "is done with");
+            session_secure_finish(s, m->outcomes[i].outcome);
+            continue;
+        }
         for (uint32_t k = 0; k < s->open_count; k++)
             if (wire_hash_equal(&s->open_reports[k], &hash)) {
                 session_close_report(s, &hash, m->outcomes[i].outcome);
@@ -99,6 +107,8 @@ static void on_check_in_reply(struct session *s, const sotto_CheckInReply *m, st
         session_note(s, "a plan that answers another check-in is refused");
     } else if (s->stage == SESSION_SEALED) { /* first this one: a plan comes again */
         session_begin_report(s);
+    } else if (s->stage == SESSION_READY) {
+        session_begin_secure(s);
     } else if (m->terms.size == 0) {
         session_drop_terms(s);
         s->errors = 0;
@@ -222,21 +232,25 @@ static void on_heartbeat_reply(struct session *s, const sotto_HeartbeatReply *m)
 }
 
 static void on_error(struct session *s, const sotto_Error *m) {
-    if (s->phase != SESSION_CHECK_IN && s->phase != SESSION_FETCH && s->phase != SESSION_REPORT &&
-        s->phase != SESSION_DECLINE)
+    if (s->phase == SESSION_IDLE || s->phase == SESSION_PREPARE || s->phase == SESSION_TRAIN)
         return;
     session_note(s, "the coordinator answers: %s: %.100s",
                  sotto_status_text((enum sotto_status)m->status), m->text);
     snprintf(s->reason, sizeof s->reason, "%s", m->text);
     /* A full disk over there is no verdict on the report; the same refusal again and again is one.
      */
-    if (s->phase == SESSION_REPORT && !sotto_status_retryable((enum sotto_status)m->status) &&
+    if ((s->phase == SESSION_REPORT || s->phase == SESSION_SECURE) &&
+        !sotto_status_retryable((enum sotto_status)m->status) &&
         ++s->report_refusals >= SESSION_REPORT_REFUSALS) {
         const struct wire_hash hash = s->terms_hash;
         session_note(s, "report of %s round %u given up", s->terms.task, s->terms.round);
-        session_close_report(s, &hash, sotto_Outcome_OUTCOME_KEPT);
-        s->stage = SESSION_NONE;
         s->report_refusals = 0;
+        if (s->phase == SESSION_SECURE) { /* without masks nothing has left: it was not used */
+            session_secure_finish(s, sotto_Outcome_OUTCOME_RETURNED);
+        } else {
+            session_close_report(s, &hash, sotto_Outcome_OUTCOME_KEPT);
+            s->stage = SESSION_NONE;
+        }
     }
     const uint64_t wait = session_backoff(s, ++s->errors);
     session_go_idle(s, s->now_ms + num_max_u64(wait, m->retry_ms));
@@ -255,10 +269,22 @@ void session_on_message(struct session *s, const sotto_Envelope *m, struct view 
         on_package_chunk(s, &m->body.package_chunk, payload);
         break;
     case sotto_Envelope_report_grant_tag:
-        on_report_grant(s, &m->body.report_grant);
+        if (m->body.report_grant.exchange > 0)
+            session_on_secure_grant(s, &m->body.report_grant);
+        else
+            on_report_grant(s, &m->body.report_grant);
         break;
     case sotto_Envelope_report_ack_tag:
-        on_report_ack(s, &m->body.report_ack);
+        if (m->body.report_ack.exchange > 0)
+            session_on_secure_ack(s, &m->body.report_ack);
+        else
+            on_report_ack(s, &m->body.report_ack);
+        break;
+    case sotto_Envelope_secure_state_tag:
+        session_on_secure_state(s, &m->body.secure_state);
+        break;
+    case sotto_Envelope_secure_chunk_tag:
+        session_on_secure_chunk(s, &m->body.secure_chunk, payload);
         break;
     case sotto_Envelope_heartbeat_reply_tag:
         on_heartbeat_reply(s, &m->body.heartbeat_reply);

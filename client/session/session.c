@@ -14,10 +14,12 @@ static enum sotto_status restore_terms(struct session *s, const struct session_s
                                        struct sotto_error *err) {
     if (saved->stage == SESSION_NONE)
         return SOTTO_OK;
-    if (saved->stage != SESSION_ACCEPTED && saved->stage != SESSION_SEALED)
+    if (saved->stage != SESSION_ACCEPTED && saved->stage != SESSION_SEALED &&
+        saved->stage != SESSION_READY)
         return SOTTO_FAIL(err, SOTTO_INVALID, "unknown stage %d of a session", (int)saved->stage);
-    if (saved->stage == SESSION_SEALED &&
-        (saved->report_bytes == 0 || saved->report_bytes > WIRE_BLOB_MAX))
+    const bool sent =
+        saved->stage == SESSION_SEALED || (saved->stage == SESSION_READY && saved->masked);
+    if (sent && (saved->report_bytes == 0 || saved->report_bytes > WIRE_BLOB_MAX))
         return SOTTO_FAIL(err, SOTTO_INVALID, "a sealed report of %llu bytes",
                           (unsigned long long)saved->report_bytes);
     enum sotto_status status = wire_terms_decode(saved->terms, &s->terms, err);
@@ -29,6 +31,19 @@ static enum sotto_status restore_terms(struct session *s, const struct session_s
     s->terms_hash = wire_terms_hash(saved->terms);
     s->report_bytes = saved->report_bytes;
     s->report_hash = saved->report_hash;
+    if (s->stage != SESSION_READY)
+        return SOTTO_OK;
+    if (!secure_wanted(&s->terms) || saved->secure_attempt > WIRE_ATTEMPTS_MAX ||
+        (saved->masked && saved->secure_attempt == 0))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "a session of secure aggregation that cannot be");
+    s->secure.attempt = saved->secure_attempt;
+    s->secure.masked = saved->masked;
+    if (saved->masked) { /* that very message may be sent again, to the same session */
+        s->secure.taken = s->secure.have = SECAGG_DELIVERY;
+        s->secure.out_kind = SECAGG_MASKED;
+        s->secure.out_bytes = saved->report_bytes;
+        s->secure.out_hash = saved->report_hash;
+    }
     return SOTTO_OK;
 }
 
@@ -154,14 +169,22 @@ static void on_prepared(struct session *s, const struct session_event *e) {
 static void on_trained(struct session *s, const struct session_event *e) {
     if (s->phase != SESSION_TRAIN || s->stage != SESSION_ACCEPTED)
         return;
+    s->report_refusals = 0;
+    struct session_task *task = session_task_find(s, s->terms.task_id.bytes);
+    if (task != NULL) {
+        task->sealed = true;
+        task->part_round = s->terms.round;
+    }
+    s->deadline_ms = s->train_limit_ms = UINT64_MAX;
+    if (secure_wanted(&s->terms)) {
+        s->stage = SESSION_READY;
+        memset(&s->secure, 0, sizeof s->secure);
+        session_begin_secure(s);
+        return;
+    }
     s->stage = SESSION_SEALED;
     s->report_bytes = e->report.bytes;
     s->report_hash = e->report.hash;
-    s->report_refusals = 0;
-    struct session_task *task = session_task_find(s, s->terms.task_id.bytes);
-    if (task != NULL)
-        task->sealed = true;
-    s->deadline_ms = s->train_limit_ms = UINT64_MAX;
     session_begin_report(s);
 }
 
@@ -260,6 +283,9 @@ static void run_timers(struct session *s) {
     case SESSION_TRAIN:
         run_training_timers(s);
         break;
+    case SESSION_SECURE:
+        session_secure_timers(s);
+        break;
     case SESSION_REPORT:
         if (s->granted)
             session_send_chunks(s);
@@ -283,6 +309,8 @@ static void on_connected(struct session *s) {
     s->link = LINK_UP;
     if (s->phase == SESSION_CHECK_IN)
         session_send_again(s);
+    else if (s->phase == SESSION_SECURE)
+        session_secure_connected(s);
     else if ((s->phase == SESSION_TRAIN || s->phase == SESSION_PREPARE) &&
              s->terms.heartbeat_ms > 0)
         session_send_heartbeat(s);
@@ -354,6 +382,12 @@ enum sotto_status session_step(struct session *s, const struct session_event *ev
     case SESSION_FAILED:
         on_failed(s, event->error);
         break;
+    case SESSION_SECURE_OUT:
+        session_on_secure_out(s, event);
+        break;
+    case SESSION_SECURE_FAILED:
+        session_on_secure_failed(s, event);
+        break;
     }
     run_timers(s);
     if (s->link == LINK_DOWN && s->out_count == 0) {
@@ -384,6 +418,8 @@ uint64_t session_next_ms(const struct session *s) {
         return num_min_u64(next, s->conditions.online
                                      ? s->link_due_ms
                                      : num_max_u64(s->link_due_ms, s->now_ms + SESSION_RECHECK_MS));
+    case SESSION_SECURE:
+        return session_secure_next_ms(s);
     case SESSION_REPORT:
         if (s->granted && s->sender.next < s->sender.limit && s->sender.next < s->sender.chunks)
             return s->now_ms;
@@ -435,6 +471,9 @@ uint32_t session_permille(const struct session *s) {
     } else if (s->phase == SESSION_REPORT) {
         done = s->sender.next;
         all = s->sender.chunks;
+    } else if (s->phase == SESSION_SECURE) {
+        done = s->secure.have;
+        all = SECAGG_UNMASK;
     } else if (s->phase == SESSION_TRAIN) {
         return s->train_permille > 1000 ? 1000 : s->train_permille;
     }

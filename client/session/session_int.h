@@ -3,6 +3,7 @@
 #define SOTTO_CLIENT_SESSION_INT_H
 
 #include "sotto/client/session.h"
+#include "sotto/protocol/secure.h"
 
 #define SESSION_OUT_MAX 6  /* messages in one step */
 #define SESSION_CREDIT  4u /* package chunks on the way */
@@ -17,8 +18,29 @@
 #define SESSION_RECHECK_MS      30000u /* how often missing conditions are looked at */
 #define SESSION_REPORT_REFUSALS 10     /* errors about one report until it is given up */
 #define SESSION_DAY_MS          86400000.0
+/* What a coordinator may ask of a waiting device: to say again that it is ready. */
+#define SESSION_SECURE_WAIT_MIN_MS 250u
+#define SESSION_SECURE_WAIT_MAX_MS (5u * 60 * 1000)
 
 enum session_link { LINK_DOWN = 0, LINK_CONNECTING, LINK_UP };
+
+/* The phase SECURE: where this device is in its session. */
+struct session_secure {
+    uint32_t attempt; /* of the newest session; stored */
+    bool live;        /* the host has a member of it */
+    bool masked;      /* stored: a masked input has left under these terms */
+    bool working;     /* the host owes an answer */
+    bool sending, fetching;
+    uint32_t taken, have; /* enum secagg_kind: taken; taken, or sent and acknowledged */
+    uint32_t out_kind;    /* the newest message of this device; 0: none */
+    uint64_t out_bytes;
+    struct wire_hash out_hash;
+    bool out_acked;
+    uint32_t in_kind; /* that is announced, being fetched or taken; 0: none */
+    uint64_t in_bytes;
+    struct wire_hash in_hash;
+    uint64_t wait_ms; /* as the coordinator said; 0: it did not */
+};
 
 struct session {
     struct session_config config;
@@ -66,6 +88,7 @@ struct session {
     uint32_t report_refusals;
     struct chunk_sender sender;
     bool granted;
+    struct session_secure secure;
 
     uint32_t open_count;
     struct wire_hash open_reports[SESSION_OPEN_REPORTS_MAX];
@@ -119,6 +142,27 @@ void session_drop_terms(struct session *s);
 void session_decline(struct session *s, const struct wire_hash *terms, const char *rule,
                      const char *detail);
 void session_close_report(struct session *s, const struct wire_hash *terms, sotto_Outcome outcome);
+
+/* A message with room in this step and a link, or NULL; *action (may be NULL) is its SEND. */
+sotto_Envelope *session_message(struct session *s, pb_size_t which, struct session_action **action);
+
+/* ---- exchange.c
+ * -------------------------------------------------------------------------------------------------------
+ */
+/* READY: says so, and does what the coordinator asks for. */
+void session_begin_secure(struct session *s);
+void session_secure_again(struct session *s); /* the message that waits for its answer */
+void session_secure_connected(struct session *s);
+void session_secure_timers(struct session *s);
+uint64_t session_secure_next_ms(const struct session *s);
+/* Of READY terms: KEPT or RETURNED; with a masked input out there the mass is gone anyway. */
+void session_secure_finish(struct session *s, sotto_Outcome outcome);
+void session_on_secure_out(struct session *s, const struct session_event *e);
+void session_on_secure_failed(struct session *s, const struct session_event *e);
+void session_on_secure_state(struct session *s, const sotto_SecureState *m);
+void session_on_secure_chunk(struct session *s, const sotto_SecureChunk *m, struct view payload);
+void session_on_secure_grant(struct session *s, const sotto_ReportGrant *m);
+void session_on_secure_ack(struct session *s, const sotto_ReportAck *m);
 
 /* ---- message.c
  * --------------------------------------------------------------------------------------------------------

@@ -63,6 +63,22 @@ struct world *world_new(uint64_t seed) {
     return w;
 }
 
+void world_masks(struct world *w) {
+    sotto_Terms *t = &w->template;
+    t->has_privacy = true;
+    t->privacy.secure_aggregation = SECURE_REQUIRED;
+    t->privacy.minimum_group = 10;
+    t->privacy.ring_bits = 16;
+    t->privacy.exchange_ms = 30000;
+    t->privacy.adversary = SECAGG_CURIOUS;
+    t->n_max = 100;
+    t->round_key.size = 0;
+    t->pipeline.bits = 8;
+    t->pipeline.clip_norm = 1;
+    t->pipeline.range = 1;
+    w->config.certified = true;
+}
+
 void world_free(struct world *w) {
     session_free(w->session);
     mem_free(w);
@@ -425,6 +441,10 @@ static void execute(struct world *w, const struct session_action *a) {
         memcpy(w->note, a->text, sizeof w->note);
         break;
     case SESSION_DO_STORE_DOCUMENT:
+    case SESSION_DO_SECURE_BEGIN:
+    case SESSION_DO_SECURE_CHUNK:
+    case SESSION_DO_SECURE_TAKE:
+    case SESSION_DO_SECURE_END:
         break;
     }
 }

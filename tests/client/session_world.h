@@ -105,6 +105,8 @@ struct world *world_new(uint64_t seed);
 void world_free(struct world *w);
 /* Makes (or makes again) the session from the store, as after a crash. */
 void world_restart(struct world *w);
+/* Rounds from now on are summed under masks; the device may take part. */
+void world_masks(struct world *w);
 /* Opens a round with terms from the template. */
 void world_open_round(struct world *w, uint32_t round);
 void world_close_round(struct world *w, bool keep);

@@ -201,8 +201,8 @@ static struct world *answer_with(enum forge forge, void (*change)(struct world *
         memcpy(w->config.tier, "large", 6);
     }
     if (forge == FORGE_SECURE) {
-        w->template.has_privacy = true;
-        w->template.privacy.secure_aggregation = 2;
+        world_masks(w);
+        w->config.policy.secure_aggregation = SESSION_SECAGG_OFF;
     }
     if (change != NULL)
         change(w);

@@ -33,14 +33,17 @@ struct session_policy {
         SESSION_SECAGG_PREFERRED,
         SESSION_SECAGG_REQUIRED
     } secure_aggregation;
-    uint32_t minimum_group;
+    uint32_t minimum_group; /* members that a sum must hold at the least; under masks the device
+                               itself sees to it */
+    uint32_t rounds_between_min; /* takes part in at most one of so many rounds of a task */
     float minimum_noise;
     uint32_t allowed_key_count; /* 0: any of the document's */
     uint8_t allowed_keys[4][ID_KEY];
     uint32_t
         checkin_min_ms; /* shortest time between two check-ins, and the first step of back-off */
 };
-/* No limits, any signing key, nothing needed but to be online; at most one check-in a second. */
+/* No limits, any signing key, masks where a plan has them, nothing needed but to be online; at most
+ * one check-in a second. */
 void session_policy_defaults(struct session_policy *p);
 
 /* Terms the device has accepted and not yet finished, as the host keeps them. */
@@ -48,6 +51,8 @@ enum session_stage {
     SESSION_NONE = 0,
     SESSION_ACCEPTED, /* terms stored; package may be missing; training may be under way */
     SESSION_SEALED,   /* report sealed and stored: never trained again */
+    SESSION_READY,    /* under masks: the coded vector is stored, or what became of it under masks;
+                         never trained again */
 };
 
 enum session_event_kind {
@@ -57,10 +62,14 @@ enum session_event_kind {
     SESSION_LOST,     /* connection lost or endpoint silent */
     SESSION_MESSAGE,  /* envelope and payload from the coordinator */
     SESSION_PREPARED, /* answer to PREPARE: package decoded, schema and counts known */
-    SESSION_TRAINED,  /* answer to TRAIN: the report is sealed and stored (the host did residual +
-                         report + terms in one transaction) */
+    SESSION_TRAINED,  /* answer to TRAIN: the report is sealed, under masks the vector coded, and
+                         stored (the host did residual + report + terms in one transaction) */
     SESSION_FAILED,   /* PREPARE or TRAIN failed, or a chunk of the sealed report to SEND cannot be
                          read any more; error says why */
+    SESSION_SECURE_OUT,    /* answer to SECURE_BEGIN and SECURE_TAKE: the message in `secure` stands
+                            */
+    SESSION_SECURE_FAILED, /* answer to the same: the device is out of this session; error says why
+                            */
 };
 struct session_event {
     enum session_event_kind kind;
@@ -82,14 +91,20 @@ struct session_event {
     struct {
         uint64_t bytes;
         struct wire_hash hash;
-    } report; /* TRAINED */
+    } report; /* TRAINED, but not under masks */
+    struct {
+        uint32_t attempt, exchange;
+        uint64_t bytes;
+        struct wire_hash hash; /* secure_message_hash */
+    } secure;                  /* SECURE_OUT; SECURE_FAILED: the attempt */
     const struct sotto_error *error;
 };
 
 enum session_action_kind {
     SESSION_DO_CONNECT, /* to endpoint `endpoint` of the document */
     SESSION_DO_DISCONNECT,
-    SESSION_DO_SEND, /* message; payload = chunk `chunk` of the sealed report when has_chunk */
+    SESSION_DO_SEND, /* message; when has_chunk, payload = chunk `chunk` of the sealed report, or,
+                        where exchange is not 0, of that message of secure aggregation */
     SESSION_DO_STORE_TERMS, /* accept terms: bytes, terms_hash; the last round of session_terms'
                                task moves with it */
     SESSION_DO_STORE_CHUNK, /* bytes at chunk * CHUNK_BYTES of the download of package `package`;
@@ -110,6 +125,19 @@ enum session_action_kind {
     SESSION_DO_STORE_COUNTERS, /* daily buckets: bytes_left, rounds_left */
     SESSION_DO_CANCEL,         /* stop training; a checkpoint is kept until DROP_TERMS or TRAINED */
     SESSION_DO_NOTE,           /* text for history and log */
+    SESSION_DO_SECURE_BEGIN,   /* session `attempt` under the terms: the number is stored (a STORE
+                                  action); then a member with fresh randomness in place of an older
+                                  one (secure_member_new); answer SECURE_OUT with its record, or
+                                  SECURE_FAILED */
+    SESSION_DO_SECURE_CHUNK,   /* bytes: chunk `chunk` of the message `exchange`, for the member
+                                  (secure_member_chunk; what that refuses need not be told: the
+                                  TAKE will fail) */
+    SESSION_DO_SECURE_TAKE,    /* the message `exchange` is whole; the member takes it when it has
+                                  hash `blob`; answer SECURE_OUT with what it says next, or
+                                  SECURE_FAILED. Of DELIVERY this is the masked input: its bytes, the
+                                  mark masked(terms) and the end of the coded vector and its mass are
+                                  one transaction, before the answer */
+    SESSION_DO_SECURE_END,     /* the member is freed, whatever it was at */
 };
 struct session_action {
     enum session_action_kind kind;
@@ -117,6 +145,8 @@ struct session_action {
     const sotto_Envelope *message; /* owned by the session, valid until the next step */
     bool has_chunk;
     uint32_t chunk;
+    uint32_t attempt, exchange;
+    struct wire_hash blob;
     bool delta;
     uint64_t blob_bytes;
     double bytes_left, rounds_left;
@@ -138,12 +168,14 @@ enum session_phase {
     SESSION_TRAIN,
     SESSION_REPORT,
     SESSION_DECLINE,
+    SESSION_SECURE, /* under masks: ready, waits for a group, or is in its exchanges */
 };
 struct session_task { /* the last round accepted of a task */
     uint8_t task_id[WIRE_TASK_ID];
     uint32_t last_round;
     struct wire_hash terms_hash;
     bool sealed;              /* a report under these terms was sealed: never again */
+    uint32_t part_round;      /* the last one that it took part in; 0: none */
     struct wire_hash package; /* that the host holds of the task, a delta's base; zero: none */
 };
 struct session_config {
@@ -153,6 +185,7 @@ struct session_config {
     uint64_t memory_bytes;
     char backend[64], tier[32], version[32];
     float samples_per_s;  /* that backend trains, measured; 0: not yet */
+    bool certified;       /* the device has its certificate, which sums under masks need */
     uint64_t jitter_seed; /* of back-off */
 };
 /* What a host restores after a restart. */
@@ -160,9 +193,11 @@ struct session_saved {
     const struct id_document
         *document; /* borrowed for the session's life; replaced by session_document; never NULL */
     enum session_stage stage;
-    struct view terms;     /* ACCEPTED, SEALED */
-    uint64_t report_bytes; /* SEALED */
+    struct view terms;     /* ACCEPTED, SEALED, READY */
+    uint64_t report_bytes; /* SEALED; READY and masked: of the masked message */
     struct wire_hash report_hash;
+    uint32_t secure_attempt; /* READY: the last session that was begun under these terms; 0: none */
+    bool masked;             /* READY: a masked input has left, of that session */
     uint32_t open_report_count; /* acknowledged reports whose outcome is not known, oldest first;
                                    without the SEALED one */
     struct wire_hash open_reports[SESSION_OPEN_REPORTS_MAX];
@@ -211,6 +246,11 @@ void session_backend(struct session *s, const char *backend, float samples_per_s
 /* A newer document, borrowed for the session's life: after STORE_DOCUMENT, or when one was given by
  * hand. */
 void session_document(struct session *s, const struct id_document *document);
+
+/* Under masks: the session that the device is in, the newest message (enum secagg_kind) that it has
+ * taken, or that is acknowledged; 0: none. */
+uint32_t session_secure_attempt(const struct session *s);
+uint32_t session_secure_have(const struct session *s);
 
 /* ---- The work behind DO_TRAIN, without I/O: shared by the library and the simulator.
  * -------------------------------------- */
