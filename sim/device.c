@@ -275,12 +275,14 @@ enum sotto_status device_wake(struct sim *s, uint32_t device, struct sotto_error
 static enum sotto_status keep_residual(struct sim *s, uint32_t device, struct sim_job *j,
                                        struct sotto_error *err) {
     struct sim_device *d = &s->devices[device];
-    if (!j->residual)
+    if (j->plan->evaluation || !j->plan->terms.pipeline.error_feedback)
+        return SOTTO_OK;
+    d->residual_round = j->plan->round;
+    if (journal_reads(&s->journal)) /* a checkpoint has it */
         return SOTTO_OK;
     const enum sotto_status status = residuals_write(s->residuals, device, j->residual, err);
     mem_free(j->residual);
     j->residual = NULL;
-    d->residual_round = j->plan->round;
     mass_free(d->mass);
     d->mass = j->mass;
     j->mass = NULL;

@@ -8,6 +8,8 @@
 
 #define UPLOAD_CREDIT 8u
 
+static const uint8_t unread[1]; /* of a package that only a journal tells of */
+
 static struct sim_device *device_of(struct sim *s, uint64_t serial) {
     return &s->devices[serial - 1];
 }
@@ -159,14 +161,14 @@ static enum sotto_status on_get_package(struct sim *s, uint32_t device, const so
     m->hash.size = WIRE_HASH;
     memcpy(m->hash.bytes, in->hash.bytes, WIRE_HASH);
     m->delta = delta > 0;
-    m->bytes = delta ? delta : package->len;
+    m->bytes = delta ? delta : s->plan->base->package->size;
     m->chunks = chunk_count(m->bytes);
     const uint64_t count = num_min_u64(in->count, CHUNK_CREDIT_MAX);
     for (uint64_t i = in->index; i < (uint64_t)in->index + count && i < m->chunks; i++) {
         const uint32_t size = chunk_size(m->bytes, (uint32_t)i);
         m->index = (uint32_t)i;
         s->round.bytes_down += size;
-        TRY(host_send(s, device, &e, view_of(package->data, size), err));
+        TRY(host_send(s, device, &e, view_of(package->data ? package->data : unread, size), err));
     }
 out:
     return status;
@@ -279,7 +281,7 @@ static enum sotto_status on_report_chunk(struct sim *s, uint32_t device,
         return send_grant(s, device, &u->receiver, false, err);
     *u = s->uploads[--s->upload_count];
     const struct sim_job *j = s->devices[device].job;
-    if (s->x->settings.seal && j) { /* as the daemon does with the file it received */
+    if (s->x->settings.seal && j && !journal_reads(&s->journal)) { /* as the daemon does */
         const struct wire_hash got = wire_hash_of(SESSION_LABEL_REPORT, buf_view(&j->report));
         if (!wire_hash_equal(&got, &j->report_hash))
             return SOTTO_FAIL(err, SOTTO_INTERNAL, "report of client %u does not have its hash",
@@ -303,6 +305,8 @@ enum sotto_status host_accept(struct sim *s, const struct round_action *a,
     d->open_outcome = (uint8_t)sotto_Outcome_OUTCOME_OPEN;
     s->round.bytes_up += j->report_bytes;
     j->kind = SIM_ADD;
+    j->told = false;
+    s->adding++;
     j->group = a->group;
     TRY(host_ack(s, a->serial, sotto_Outcome_OUTCOME_OPEN, "", err));
     const struct vtime_event e = {.at_ms = s->time.now_ms,
@@ -320,6 +324,7 @@ enum sotto_status host_checked(struct sim *s, struct sim_job *j, struct sotto_er
     enum sotto_status status = job_wait(j, err);
     if (status != SOTTO_OK)
         return status;
+    s->adding--;
     if (j->status != SOTTO_OK) {
         s->round.rejected++;
         LOG(LOG_WARN, "report.reject", LU("client", j->device), LS("reason", j->error.message));

@@ -1,5 +1,6 @@
 /* sotto-sim: experiments with virtual clients through the production cores. */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,9 +11,25 @@
 
 #define SETS_MAX (CONFIG_LIST_MAX - 2)
 
+#define CHECKPOINT_MS 120000u /* between two, unless --checkpoint says otherwise */
+
+static volatile sig_atomic_t stop_asked;
+
+static void on_signal(int number) {
+    (void)number;
+    stop_asked = 1;
+}
+
+/* The first signal ends the run after its round, a second one at once. */
+static void catch_signals(void) {
+    const struct sigaction once = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    (void)sigaction(SIGINT, &once, NULL);
+    (void)sigaction(SIGTERM, &once, NULL);
+}
+
 static bool on_round(void *ctx, const struct sim_round_result *r, const struct sim_totals *t) {
     report_round(ctx, r, t);
-    return true;
+    return !stop_asked;
 }
 
 static enum sotto_status open_experiment(const struct cli *cli, struct experiment *x,
@@ -43,6 +60,27 @@ static void say_start(const struct report *r) {
         s->scheme, (unsigned long long)s->task.cohort, (unsigned long long)s->task.seed);
 }
 
+/* Checkpoints go into the folder of the results. */
+static enum sotto_status checkpoint_flags_read(const struct cli *cli, struct sim_config *config,
+                                               struct sotto_error *err) {
+    const char *every = cli_flag(cli, "checkpoint"), *dir = cli_flag(cli, "out");
+    uint64_t rounds = 0;
+    config->resume = cli_flag(cli, "resume") != NULL;
+    if ((every || config->resume) && (!dir || cli_flag(cli, "wire")))
+        return SOTTO_FAIL(err, SOTTO_USAGE, "%s: %s", every ? "--checkpoint" : "--resume",
+                          dir ? "a run over the wire keeps none, leave --wire out"
+                              : "checkpoints are kept in the folder of --out, give one");
+    config->checkpoint_ms = every ? 0 : CHECKPOINT_MS;
+    if (every && num_parse_u64(every, 0, UINT32_MAX, &rounds, NULL) != SOTTO_OK) {
+        if (num_parse_duration_ms(every, UINT32_MAX, &config->checkpoint_ms, err) != SOTTO_OK)
+            return sotto_error_prefix(err, "--checkpoint (a number of rounds, or a time like 5m)");
+    }
+    config->checkpoint_rounds = (uint32_t)rounds;
+    config->checkpoint_dir =
+        dir && (config->checkpoint_ms || rounds || config->resume) ? dir : NULL;
+    return SOTTO_OK;
+}
+
 static enum sotto_status run_flags_read(const struct cli *cli, struct sim_config *config,
                                         struct sotto_error *err) {
     uint64_t workers = 0;
@@ -51,7 +89,7 @@ static enum sotto_status run_flags_read(const struct cli *cli, struct sim_config
         return SOTTO_FAIL(err, SOTTO_USAGE, "--profile: not with --wire, leave one of them out");
     const enum sotto_status status = cli_flag_u64(cli, "workers", 1, 256, &workers, err);
     config->workers = (unsigned)workers;
-    return status;
+    return status == SOTTO_OK ? checkpoint_flags_read(cli, config, err) : status;
 }
 
 static int run_command(struct cli *cli) {
@@ -79,12 +117,15 @@ static int run_command(struct cli *cli) {
         TRY(report_end(&r, &wired, buf_view(&package), &err));
     } else {
         TRY(sim_open(&x, &config, &s, &err));
+        catch_signals();
+        r.resumes = sim_resumes(s);
         TRY(sim_run(s, &err));
         if (config.profile) {
             TRY(sim_profile(s, &profile, &err));
             r.profile = &profile;
         }
         TRY(report_end(&r, sim_totals(s), sim_package(s), &err));
+        checkpoint_remove(s);
     }
 out:
     buf_deinit(&package);
@@ -206,6 +247,11 @@ static const struct cli_flag run_flags[] = {
     {"out", 'o', "DIR", false,
      "write rounds.csv, rounds.jsonl, accuracy.svg, model.package and more"},
     {"seed", 's', "N", false, "the same as --set task.seed=N"},
+    {"checkpoint", 0, "EVERY", false,
+     "keep a checkpoint in the folder of --out after so many rounds, or a time like 5m; 0: none "
+     "(default: 2m)"},
+    {"resume", 'r', NULL, false,
+     "go on from the checkpoint in the folder of --out, where there is one"},
     {"workers", 'w', "N", false,
      "threads that train; the result does not depend on it (default: one a processor)"},
     {"profile", 0, NULL, false,

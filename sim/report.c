@@ -162,7 +162,7 @@ static void say_round(struct report *r, const struct sim_round_result *o,
     char up[32], down[32], left[32] = "";
     const uint64_t now = clock_mono_ns(), rounds = r->x->settings.task.rounds;
     const double seconds = (double)(now - r->begin_ns) / 1e9;
-    const double rate = seconds > 0 ? t->rounds / seconds : 0;
+    const double rate = seconds > 0 ? (t->rounds - r->resumed) / seconds : 0;
     const bool told = !isnan(o->test_accuracy) || o->failed || o->evaluation;
     const bool last = rounds && t->rounds >= rounds;
     if (!last && now - r->shown_ns < SHOW_EVERY_NS && !(told && !r->live))
@@ -173,7 +173,8 @@ static void say_round(struct report *r, const struct sim_round_result *o,
                             (uint64_t)((double)(rounds - t->rounds) / rate * 1e3));
     if (r->live)
         fputs("\r\033[K", r->out);
-    fprintf(r->out, "%s %u", o->evaluation ? "evaluation" : "round", o->round);
+    fprintf(r->out, "%s %u", o->evaluation ? "evaluation" : "round",
+            o->evaluation ? o->round : t->rounds);
     if (rounds && !o->evaluation)
         fprintf(r->out, "/%llu", (unsigned long long)rounds);
     if (o->failed)
@@ -205,6 +206,14 @@ void report_round(struct report *r, const struct sim_round_result *o, const stru
         fwrite(r->line.data, 1, r->line.len, r->jsonl);
     if (r->csv)
         csv_round(r, o);
+    if (o->again) {
+        r->resumed = t->rounds; /* its reader has seen them */
+        r->begin_ns = clock_mono_ns();
+        return;
+    }
+    if (r->resumes && !r->json)
+        fprintf(r->out, "goes on after round %u, from its checkpoint\n", r->resumed);
+    r->resumes = false;
     if (r->json) {
         fwrite(r->line.data, 1, r->line.len, r->out);
         fflush(r->out);

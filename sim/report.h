@@ -12,11 +12,14 @@ struct report {
     bool json;                         /* one object a line instead of text */
     bool live;                         /* a terminal: the current line is written over */
     const char *dir;                   /* NULL: no files */
+    bool resumes;                      /* the first rounds come from a checkpoint, and are told in
+                                          one line */
     const struct sim_profile *profile; /* shown in the end; NULL: none */
     /* private */
     FILE *csv, *jsonl;
     struct buf line;
     uint64_t begin_ns, shown_ns;
+    uint32_t resumed;                  /* training rounds that came from the checkpoint */
     double *rounds, *accuracy, *bytes; /* for the plot, tested rounds only */
     size_t count, cap;
 };

@@ -26,15 +26,33 @@ out:
 }
 
 static enum sotto_status make_fleet(struct sim *s, const char *temp_dir, struct sotto_error *err) {
-    s->device_count = s->x->partition.client_count;
     s->devices = mem_array(s->device_count, sizeof *s->devices);
     if (!s->devices)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u clients", s->device_count);
     if (!s->x->settings.task.error_feedback)
         return SOTTO_OK;
+    if (s->checkpoint_dir) {
+        char path[IO_PATH_MAX];
+        const enum sotto_status status =
+            io_join(path, sizeof path, s->checkpoint_dir, CHECKPOINT_RESIDUALS, err);
+        return status == SOTTO_OK ? residuals_open_at(path, s->resume, s->device_count,
+                                                      s->x->graph.layout.total, &s->residuals, err)
+                                  : status;
+    }
     const char *dir = temp_dir ? temp_dir : getenv("TMPDIR");
     return residuals_open(dir && dir[0] ? dir : "/tmp", s->device_count, s->x->graph.layout.total,
                           &s->residuals, err);
+}
+
+static enum sotto_status make_checkpoints(struct sim *s, const struct sim_config *config,
+                                          struct sotto_error *err) {
+    s->checkpoint_dir = config->checkpoint_dir;
+    s->checkpoint_rounds = config->checkpoint_rounds;
+    s->checkpoint_ms = config->checkpoint_ms;
+    s->checkpoint_ns = clock_mono_ns();
+    s->resume = config->resume;
+    s->device_count = s->x->partition.client_count;
+    return s->checkpoint_dir ? checkpoint_open(s, err) : SOTTO_OK;
 }
 
 static enum sotto_status make_engine(struct sim *s, struct sotto_error *err) {
@@ -65,12 +83,15 @@ enum sotto_status sim_open(const struct experiment *x, const struct sim_config *
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->done, NULL);
     vtime_init(&s->time, START_MS);
+    buf_init(&s->journal.bytes, SIM_JOURNAL_MAX);
+    buf_init(&s->saved, CHECKPOINT_BYTES_MAX);
     s->backend = kern_backend_find(backend);
     if (!s->backend)
         TRY_FAIL(err, SOTTO_INVALID, "backend '%s' is unknown", backend);
     snprintf(s->totals.kernel_set, sizeof s->totals.kernel_set, "%s",
              kern_backend_kernel_set(s->backend));
     TRY(make_identities(s, err));
+    TRY(make_checkpoints(s, config, err));
     TRY(make_fleet(s, config->temp_dir, err));
     TRY(workers_open(s, config->workers, config->profile, err));
     TRY(sim_first_version(s, err));
@@ -94,6 +115,8 @@ void sim_close(struct sim *s) {
     }
     if (s->pool)
         pool_wait(s->pool);
+    buf_deinit(&s->journal.bytes);
+    buf_deinit(&s->saved);
     for (uint32_t i = 0; i < s->device_count && s->devices; i++)
         device_deinit(s, i);
     sim_round_deinit(s);
@@ -216,4 +239,12 @@ enum sotto_status sim_profile(struct sim *s, struct sim_profile *out, struct sot
 
 struct view sim_package(const struct sim *s) {
     return buf_view(&s->version->package->bytes);
+}
+
+uint32_t sim_resumed(const struct sim *s) {
+    return s->resumed_rounds;
+}
+
+bool sim_resumes(const struct sim *s) {
+    return journal_reads(&s->journal);
 }

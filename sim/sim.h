@@ -5,7 +5,9 @@
 
 #include <pthread.h>
 
+#include "checkpoint.h"
 #include "experiment.h"
+#include "journal.h"
 #include "profile.h"
 #include "sotto/client/session.h"
 #include "vtime.h"
@@ -22,6 +24,7 @@ struct sim_round_result {
     uint32_t round;
     bool evaluation; /* devices evaluated: test_* are theirs */
     bool failed, published, distilled;
+    bool again; /* read from a checkpoint, not made now */
     char reason[160];
     double test_accuracy, test_loss;   /* NAN: not tested */
     double train_accuracy, train_loss; /* over the examples that devices saw */
@@ -51,6 +54,7 @@ typedef bool sim_on_round(void *ctx, const struct sim_round_result *r,
 struct sim_package { /* kept longer than its version's weights: older ones are bases of deltas */
     uint32_t refs;
     uint32_t number; /* of the version */
+    uint64_t size;   /* of bytes; those of older rounds are not there after a resume */
     struct buf bytes;
     struct wire_hash hash;
 };
@@ -88,8 +92,10 @@ struct sim_job {
     struct sim_job *next; /* of a list */
     enum sim_job_kind kind;
     enum sim_job_state state;
-    bool planned; /* waits in sim->ready */
-    bool orphan;  /* nobody waits for it */
+    bool planned;   /* waits in sim->ready */
+    bool orphan;    /* nobody waits for it */
+    bool told;      /* its outcome has come to the host, and to the journal */
+    uint64_t at_ms; /* when it is delivered, of a training */
     uint64_t id;
     uint32_t device;
     struct sim_plan *plan; /* counted */
@@ -212,6 +218,16 @@ struct sim {
     uint64_t job_ids;
     uint64_t train_begin_ns, train_end_ns;
     struct sim_residuals *residuals;
+    /* checkpoints */
+    struct sim_journal journal;
+    const char *checkpoint_dir;                   /* NULL: none */
+    uint32_t checkpoint_rounds, checkpoint_round; /* between two, and of the last one */
+    uint64_t checkpoint_ms, checkpoint_ns;
+    uint32_t adding; /* reports that are being checked */
+    bool resume;
+    struct buf saved; /* the file that the run goes on from, until it is put back */
+    struct checkpoint checkpoint;
+    uint32_t resumed_rounds;
     /* results */
     struct sim_round_result round;
     uint64_t round_wall_ns, round_open_ms;
@@ -219,10 +235,16 @@ struct sim {
 };
 
 struct sim_config {
-    unsigned workers;       /* 0: one a processor */
-    bool profile;           /* see sim_profile */
-    const char *temp_dir;   /* for residuals; NULL: $TMPDIR or /tmp */
-    const char *backend;    /* NULL: "cpu" */
+    unsigned workers;     /* 0: one a processor */
+    bool profile;         /* see sim_profile */
+    const char *temp_dir; /* for residuals; NULL: $TMPDIR or /tmp */
+    const char *backend;  /* NULL: "cpu" */
+    /* A folder for checkpoints, NULL: none; one after so many rounds or milliseconds, 0: not so.
+     * Borrowed for the sim's life. */
+    const char *checkpoint_dir;
+    uint32_t checkpoint_rounds;
+    uint64_t checkpoint_ms;
+    bool resume;            /* go on from the folder's checkpoint, where there is one */
     sim_on_round *on_round; /* may be NULL */
     void *ctx;
 };
@@ -239,6 +261,10 @@ const struct sim_totals *sim_totals(const struct sim *s);
 enum sotto_status sim_profile(struct sim *s, struct sim_profile *out, struct sotto_error *err);
 /* The last published version's package, for a file. */
 struct view sim_package(const struct sim *s);
+/* How many rounds came from a checkpoint; known once they have been made again. */
+uint32_t sim_resumed(const struct sim *s);
+/* Whether sim_run will go on from a checkpoint. */
+bool sim_resumes(const struct sim *s);
 
 /* ---- host.c: the coordinator's messages and the engine's actions */
 
@@ -280,6 +306,13 @@ void sim_plan_drop(struct sim_plan *p);
 void sim_version_drop(struct sim_version *v);
 void sim_package_drop(struct sim_package *p);
 enum sotto_status sim_first_version(struct sim *s, struct sotto_error *err);
+/* A version of which only its package's facts are known, as a journal gives them. */
+enum sotto_status sim_version_noted(struct sim *s, const struct wire_hash *digest,
+                                    const struct wire_hash *package_hash, uint64_t package_bytes,
+                                    struct sotto_error *err);
+/* Fills v->params, as devices decode them, from its master and package. */
+enum sotto_status sim_version_params(const struct sim *s, struct sim_version *v,
+                                     struct sotto_error *err);
 void sim_round_deinit(struct sim *s);
 /* Adds the message to the queue, for the device. */
 enum sotto_status host_send(struct sim *s, uint32_t device, const sotto_Envelope *m,
@@ -322,16 +355,24 @@ enum sotto_status work_evaluate(struct sim *s, const float *params, uint32_t lim
                                 double *accuracy, struct sotto_error *err);
 void mass_free(struct sim_mass *m);
 
-/* ---- residual.c: what error feedback carries, in an unlinked file */
+/* ---- residual.c: what error feedback carries, in an unlinked file or one beside a checkpoint */
 
 struct sim_residuals;
 enum sotto_status residuals_open(const char *dir, uint32_t clients, uint32_t count,
                                  struct sim_residuals **out, struct sotto_error *err);
+/* The same in a file that stays; again: it holds what a checkpoint tells of. */
+enum sotto_status residuals_open_at(const char *path, bool again, uint32_t clients, uint32_t count,
+                                    struct sim_residuals **out, struct sotto_error *err);
 void residuals_close(struct sim_residuals *r);
-/* Thread-safe for different clients. */
+/* Thread-safe for different clients. Zeros for one that never wrote. */
 enum sotto_status residuals_read(struct sim_residuals *r, uint32_t client, float *out,
                                  struct sotto_error *err);
 enum sotto_status residuals_write(struct sim_residuals *r, uint32_t client, const float *values,
                                   struct sotto_error *err);
+/* Which values are whose, into a checkpoint; the values are on the disk then. */
+enum sotto_status residuals_save(struct sim_residuals *r, struct buf *out, struct sotto_error *err);
+void residuals_saved(struct sim_residuals *r); /* the checkpoint stands */
+enum sotto_status residuals_load(struct sim_residuals *r, struct reader *in,
+                                 struct sotto_error *err);
 
 #endif

@@ -122,6 +122,9 @@ static enum sotto_status hand_out(struct sim *s, const struct sim_job *wanted, u
 enum sotto_status job_plan(struct sim_job *j, uint64_t at_ms, struct sotto_error *err) {
     struct sim *s = j->sim;
     const struct vtime_event e = {.at_ms = at_ms, .order = job_order(j), .data = j};
+    j->at_ms = at_ms;
+    if (journal_reads(&s->journal)) /* its outcome is known, or it is handed out after that */
+        return SOTTO_OK;
     const enum sotto_status status = vtime_add(&s->ready, &e, err);
     if (status != SOTTO_OK)
         return status;
@@ -129,7 +132,8 @@ enum sotto_status job_plan(struct sim_job *j, uint64_t at_ms, struct sotto_error
     return hand_out(s, NULL, s->workers, err); /* no worker is idle while others still check in */
 }
 
-enum sotto_status job_wait(struct sim_job *j, struct sotto_error *err) {
+/* Until it is done. */
+static enum sotto_status await(struct sim_job *j, struct sotto_error *err) {
     struct sim *s = j->sim;
     if (j->kind == SIM_TRAIN) {
         const enum sotto_status status = hand_out(s, j, JOBS_AHEAD * s->workers, err);
@@ -141,6 +145,17 @@ enum sotto_status job_wait(struct sim_job *j, struct sotto_error *err) {
         pthread_cond_wait(&s->done, &s->lock);
     pthread_mutex_unlock(&s->lock);
     return SOTTO_OK;
+}
+
+enum sotto_status job_wait(struct sim_job *j, struct sotto_error *err) {
+    struct sim *s = j->sim;
+    if (j->told)
+        return SOTTO_OK;
+    const enum sotto_status status = journal_reads(&s->journal) ? SOTTO_OK : await(j, err);
+    if (status != SOTTO_OK)
+        return status;
+    j->told = true;
+    return journal_job(s, j, err);
 }
 
 /* ---- In a worker */
@@ -339,6 +354,8 @@ static void run(void *ctx, unsigned worker) {
 
 enum sotto_status job_submit(struct sim_job *j, struct sotto_error *err) {
     struct sim *s = j->sim;
+    if (journal_reads(&s->journal))
+        return SOTTO_OK;
     pthread_mutex_lock(&s->lock);
     j->state = SIM_JOB_QUEUED;
     s->outstanding += j->kind == SIM_TRAIN;

@@ -147,6 +147,22 @@ static void test_profile(void **state) {
     assert_non_null(strstr(out, "--profile: not with --wire"));
 }
 
+static void test_resume(void **state) {
+    (void)state;
+    static char out[1 << 16];
+    char args[1600], dir[512];
+    snprintf(dir, sizeof dir, "%s", test_path("again"));
+    snprintf(args, sizeof args, "run %s --resume", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 2);
+    assert_non_null(strstr(out, "--out"));
+    snprintf(args, sizeof args, "run %s --out %s --checkpoint soon", write_yaml(), dir);
+    assert_int_equal(run(args, out, sizeof out), 1);
+    assert_non_null(strstr(out, "--checkpoint"));
+    snprintf(args, sizeof args, "run %s --out %s --checkpoint 1 --resume", write_yaml(), dir);
+    assert_int_equal(run(args, out, sizeof out), 0); /* there is nothing to go on from */
+    assert_false(io_exists(test_path("again/run.checkpoint")));
+}
+
 static void test_errors(void **state) {
     (void)state;
     static char out[1 << 16];
@@ -199,9 +215,9 @@ static void test_config_check(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),         cmocka_unit_test(test_files),
-        cmocka_unit_test(test_profile),      cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_config_check),
+        cmocka_unit_test(test_json),    cmocka_unit_test(test_files),
+        cmocka_unit_test(test_profile), cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_errors),  cmocka_unit_test(test_config_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
