@@ -125,10 +125,10 @@ static enum sotto_status begin(struct task_host *t, const struct reply_to *to,
     char dir[IO_PATH_MAX], path[IO_PATH_MAX];
     struct store_upload announced = {.bytes = in->bytes}, held;
     WIRE_GET_HASH(in->hash, &announced.hash);
-    status = store_upload_get(c->store, &t->round.terms_hash, to->serial, &held, NULL);
+    status = store_upload_get(c->store, &t->round.terms_hash, to->serial, 0, &held, NULL);
     if (status == SOTTO_NOT_FOUND) {
         TRY(store_begin(c->store, err));
-        TRY(store_upload_set(c->store, &t->round.terms_hash, to->serial, &announced, err));
+        TRY(store_upload_set(c->store, &t->round.terms_hash, to->serial, 0, &announced, err));
         held = announced;
     }
     if (held.bytes != announced.bytes || !wire_hash_equal(&held.hash, &announced.hash)) {

@@ -158,6 +158,7 @@ struct store_member {
     uint32_t group;
     int state; /* enum round_member_state */
     uint64_t report_bytes;
+    uint32_t attempt; /* the newest secure session that it was put into; 0: none */
 };
 struct store_group {
     uint32_t members, goal, minimum;
@@ -203,13 +204,84 @@ struct store_upload {
     uint64_t bytes;
     struct wire_hash hash;
 };
+/* attempt: of the secure session whose masked input it is; 0: a sealed report. */
 enum sotto_status store_upload_set(struct store *s, const struct wire_hash *terms, uint64_t serial,
-                                   const struct store_upload *u, struct sotto_error *err);
+                                   uint32_t attempt, const struct store_upload *u,
+                                   struct sotto_error *err);
 enum sotto_status store_upload_get(struct store *s, const struct wire_hash *terms, uint64_t serial,
-                                   struct store_upload *out, struct sotto_error *err);
+                                   uint32_t attempt, struct store_upload *out,
+                                   struct sotto_error *err);
 /* Forgets the announcements under these terms (the round has ended). */
 enum sotto_status store_upload_clear(struct store *s, const struct wire_hash *terms,
                                      struct sotto_error *err);
+
+/* ---- Secure groups (store_secure.c)
+ * -------------------------------------------------------------------------------------- */
+enum store_secure_state { STORE_SECURE_RUNNING = 0, STORE_SECURE_SUMMED, STORE_SECURE_FAILED };
+/* One session of a group. Sets that it did not come to are 0. */
+struct store_secure {
+    uint32_t group, attempt;
+    enum store_secure_state state;
+    uint32_t members, sharers, survivors, signers, unmaskers;
+    uint32_t dropped[5]; /* in ADVERTISE, SHARES, MASKED, SIGNATURE, UNMASK */
+    uint32_t degree, threshold, minimum, bad_shares;
+    bool complete;
+    bool beside; /* the authority's key lay beside the coordinator then */
+    uint64_t bytes_up, bytes_down;
+    double seconds; /* of unmasking */
+    int64_t started_ms, ended_ms;
+    uint8_t session[32];
+    char reason[160];
+};
+/* Replaces a row of the same (round, group, attempt). */
+enum sotto_status store_secure_set(struct store *s, int64_t task, uint32_t round,
+                                   const struct store_secure *g, struct sotto_error *err);
+/* Ascending by (group, attempt); *out is the caller's (mem_free). */
+enum sotto_status store_secure_list(struct store *s, int64_t task, uint32_t round,
+                                    struct store_secure **out, uint32_t *count,
+                                    struct sotto_error *err);
+/* The round's groups are made anew: rows of groups, and the groups and states of members. */
+enum sotto_status store_groups_replace(struct store *s, int64_t task, uint32_t round,
+                                       const struct round_group *groups, uint32_t group_count,
+                                       struct sotto_error *err);
+enum sotto_status store_member_group(struct store *s, int64_t task, uint32_t round, uint64_t serial,
+                                     uint32_t group, uint32_t attempt, struct sotto_error *err);
+
+/* A member's message that was taken; body: all of it but of masked inputs, whose file is named by
+ * (terms, serial, attempt). */
+struct store_message {
+    uint64_t serial;
+    uint64_t bytes;
+    struct wire_hash hash;
+    struct view body; /* valid in the visit */
+};
+enum sotto_status store_message_add(struct store *s, int64_t task, uint32_t round, uint32_t group,
+                                    uint32_t attempt, uint32_t exchange,
+                                    const struct store_message *m, struct sotto_error *err);
+/* The hash of a stored message; NOT_FOUND. */
+enum sotto_status store_message_get(struct store *s, int64_t task, uint32_t round, uint32_t group,
+                                    uint32_t attempt, uint32_t exchange, uint64_t serial,
+                                    struct wire_hash *hash, struct sotto_error *err);
+/* Ascending by serial. visit returning another status than OK stops. */
+enum sotto_status store_message_each(struct store *s, int64_t task, uint32_t round, uint32_t group,
+                                     uint32_t attempt, uint32_t exchange,
+                                     enum sotto_status (*visit)(void *ctx,
+                                                                const struct store_message *m),
+                                     void *ctx, struct sotto_error *err);
+/* Whether the exchange was closed well. */
+enum sotto_status store_close_add(struct store *s, int64_t task, uint32_t round, uint32_t group,
+                                  uint32_t attempt, uint32_t exchange, int64_t now_ms,
+                                  struct sotto_error *err);
+enum sotto_status store_close_get(struct store *s, int64_t task, uint32_t round, uint32_t group,
+                                  uint32_t attempt, uint32_t exchange, bool *closed,
+                                  struct sotto_error *err);
+/* Whether this member was asked for its masked input: it was in its newest session when that
+ * session closed SHARES. */
+enum sotto_status store_secure_asked(struct store *s, int64_t task, uint32_t round, uint64_t serial,
+                                     bool *asked, struct sotto_error *err);
+/* The group's messages and closes: they have served. */
+enum sotto_status store_messages_clear(struct store *s, int64_t task, uint32_t round,
+                                       uint32_t group, struct sotto_error *err);
 
 /* What a device is told of a report, for ever (until keep_outcomes_days). */
 enum sotto_status store_outcome_set(struct store *s, uint64_t serial, const struct wire_hash *terms,

@@ -51,6 +51,10 @@ enum sotto_status store_retain(struct store *s, const struct store_keep *keep,
                "state >= 2 AND closed_ms < ?)",
                "i", keep->outcomes_before_ms));
     TRY(db_run(s, err,
+               "DELETE FROM secure_groups WHERE (task, round) IN (SELECT task, round FROM rounds "
+               "WHERE state >= 2 AND closed_ms < ?)",
+               "i", keep->outcomes_before_ms));
+    TRY(db_run(s, err,
                "DELETE FROM rounds WHERE state >= 2 AND closed_ms < ? AND round < (SELECT "
                "t.next_round FROM tasks t WHERE t.id = rounds.task) - ?",
                "ii",

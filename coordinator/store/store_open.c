@@ -75,6 +75,36 @@ const char *const store_migrations[] = {
     "ALTER TABLE devices ADD COLUMN samples_per_s REAL NOT NULL DEFAULT 0;"
     "ALTER TABLE devices ADD COLUMN bytes_up INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE devices ADD COLUMN bytes_down INTEGER NOT NULL DEFAULT 0;",
+    /* 3: secure groups: their sessions, the messages that members sent, the exchanges closed */
+    "ALTER TABLE members ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE uploads_3 (terms_hash BLOB NOT NULL, serial INTEGER NOT NULL, attempt INTEGER "
+    "NOT NULL, bytes INTEGER NOT NULL,"
+    "  hash BLOB NOT NULL, PRIMARY KEY (terms_hash, serial, attempt)) STRICT, WITHOUT ROWID;"
+    "INSERT INTO uploads_3 SELECT terms_hash, serial, 0, bytes, hash FROM uploads;"
+    "DROP TABLE uploads;"
+    "ALTER TABLE uploads_3 RENAME TO uploads;"
+    "CREATE TABLE secure_groups (task INTEGER NOT NULL, round INTEGER NOT NULL, grp INTEGER NOT "
+    "NULL, attempt INTEGER NOT NULL,"
+    "  state INTEGER NOT NULL, members INTEGER NOT NULL, sharers INTEGER NOT NULL, survivors "
+    "INTEGER NOT NULL, signers INTEGER NOT NULL,"
+    "  unmaskers INTEGER NOT NULL, dropped_advertise INTEGER NOT NULL, dropped_shares INTEGER NOT "
+    "NULL, dropped_masked INTEGER NOT NULL,"
+    "  dropped_signature INTEGER NOT NULL, dropped_unmask INTEGER NOT NULL, degree INTEGER NOT "
+    "NULL, threshold INTEGER NOT NULL,"
+    "  minimum INTEGER NOT NULL, bad_shares INTEGER NOT NULL, complete INTEGER NOT NULL, beside "
+    "INTEGER NOT NULL, bytes_up INTEGER NOT NULL,"
+    "  bytes_down INTEGER NOT NULL, seconds REAL NOT NULL, started_ms INTEGER NOT NULL, ended_ms "
+    "INTEGER NOT NULL, session BLOB NOT NULL,"
+    "  reason TEXT NOT NULL, PRIMARY KEY (task, round, grp, attempt)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE secure_messages (task INTEGER NOT NULL, round INTEGER NOT NULL, grp INTEGER NOT "
+    "NULL, attempt INTEGER NOT NULL,"
+    "  exchange INTEGER NOT NULL, serial INTEGER NOT NULL, bytes INTEGER NOT NULL, hash BLOB NOT "
+    "NULL, body BLOB NOT NULL,"
+    "  PRIMARY KEY (task, round, grp, attempt, exchange, serial)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE secure_closes (task INTEGER NOT NULL, round INTEGER NOT NULL, grp INTEGER NOT "
+    "NULL, attempt INTEGER NOT NULL,"
+    "  exchange INTEGER NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (task, round, grp, attempt, "
+    "exchange)) STRICT, WITHOUT ROWID;",
 };
 const size_t store_migration_count = ARRAY_LEN(store_migrations);
 

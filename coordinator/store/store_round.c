@@ -205,16 +205,18 @@ enum sotto_status store_members(struct store *s, int64_t task, uint32_t round,
     struct store_member *list = mem_array(n, sizeof *list);
     if (!list)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "store: out of memory");
-    status = db_bind(s, &stmt, err,
-                     "SELECT serial, grp, state, report_bytes FROM members WHERE task = ? AND "
-                     "round = ? ORDER BY serial",
-                     "ii", task, (int64_t)round);
+    status =
+        db_bind(s, &stmt, err,
+                "SELECT serial, grp, state, report_bytes, attempt FROM members WHERE task = ? AND "
+                "round = ? ORDER BY serial",
+                "ii", task, (int64_t)round);
     while (status == SOTTO_OK && i < n && (status = db_step(s, stmt, &row, err)) == SOTTO_OK &&
            row) {
         list[i].serial = (uint64_t)sqlite3_column_int64(stmt, 0);
         list[i].group = (uint32_t)sqlite3_column_int64(stmt, 1);
         list[i].state = sqlite3_column_int(stmt, 2);
         list[i].report_bytes = (uint64_t)sqlite3_column_int64(stmt, 3);
+        list[i].attempt = (uint32_t)sqlite3_column_int64(stmt, 4);
         i++;
     }
     if (row)
@@ -258,18 +260,22 @@ enum sotto_status store_groups(struct store *s, int64_t task, uint32_t round,
 }
 
 enum sotto_status store_upload_set(struct store *s, const struct wire_hash *terms, uint64_t serial,
-                                   const struct store_upload *u, struct sotto_error *err) {
-    return db_run(s, err, "INSERT INTO uploads (terms_hash, serial, bytes, hash) VALUES (?,?,?,?)",
-                  "hiih", terms, (int64_t)serial, (int64_t)u->bytes, &u->hash);
+                                   uint32_t attempt, const struct store_upload *u,
+                                   struct sotto_error *err) {
+    return db_run(s, err,
+                  "INSERT INTO uploads (terms_hash, serial, attempt, bytes, hash) VALUES "
+                  "(?,?,?,?,?)",
+                  "hiiih", terms, (int64_t)serial, (int64_t)attempt, (int64_t)u->bytes, &u->hash);
 }
 
 enum sotto_status store_upload_get(struct store *s, const struct wire_hash *terms, uint64_t serial,
-                                   struct store_upload *out, struct sotto_error *err) {
+                                   uint32_t attempt, struct store_upload *out,
+                                   struct sotto_error *err) {
     sqlite3_stmt *stmt;
-    enum sotto_status status =
-        db_one(s, &stmt, "upload", err,
-               "SELECT bytes, hash FROM uploads WHERE terms_hash = ? AND serial = ?", "hi", terms,
-               (int64_t)serial);
+    enum sotto_status status = db_one(s, &stmt, "upload", err,
+                                      "SELECT bytes, hash FROM uploads WHERE terms_hash = ? AND "
+                                      "serial = ? AND attempt = ?",
+                                      "hii", terms, (int64_t)serial, (int64_t)attempt);
     if (status != SOTTO_OK)
         return status;
     out->bytes = (uint64_t)sqlite3_column_int64(stmt, 0);

@@ -220,13 +220,13 @@ static void rounds_are_kept(void **state) {
     mem_free(g);
     ASSERT_OK(store_members(s, t.id, 9, &m, &count, &err));
     assert_int_equal(count, 0);
-    ASSERT_STATUS(store_upload_get(s, &terms, 9, &got, &err), SOTTO_NOT_FOUND);
-    ASSERT_OK(store_upload_set(s, &terms, 9, &u, &err));
-    ASSERT_STATUS(store_upload_set(s, &terms, 9, &u, &err), SOTTO_EXISTS);
-    ASSERT_OK(store_upload_get(s, &terms, 9, &got, &err));
+    ASSERT_STATUS(store_upload_get(s, &terms, 9, 0, &got, &err), SOTTO_NOT_FOUND);
+    ASSERT_OK(store_upload_set(s, &terms, 9, 0, &u, &err));
+    ASSERT_STATUS(store_upload_set(s, &terms, 9, 0, &u, &err), SOTTO_EXISTS);
+    ASSERT_OK(store_upload_get(s, &terms, 9, 0, &got, &err));
     assert_int_equal(got.bytes, 1000);
     ASSERT_OK(store_upload_clear(s, &terms, &err));
-    ASSERT_STATUS(store_upload_get(s, &terms, 9, &got, &err), SOTTO_NOT_FOUND);
+    ASSERT_STATUS(store_upload_get(s, &terms, 9, 0, &got, &err), SOTTO_NOT_FOUND);
     ASSERT_OK(store_outcome_set(s, 9, &terms, sotto_Outcome_OUTCOME_KEPT, 1, &err));
     ASSERT_OK(store_outcome_set(s, 9, &terms, sotto_Outcome_OUTCOME_RETURNED, 2, &err));
     ASSERT_OK(store_outcome_get(s, 9, &terms, &outcome, &err));
