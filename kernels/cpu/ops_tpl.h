@@ -12,6 +12,8 @@
 
 #include "cpu/pointwise_tpl.h"
 
+#include "cpu/int8_tpl.h"
+
 const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_GEMM] = {NAME(gemm), NAME(gemm_scratch)},
     [KERN_CONV2D] = {NAME(conv2d), NAME(conv2d_scratch)},
@@ -32,4 +34,8 @@ const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_SOFTMAX_XENT] = {NAME(softmax_xent), NULL},
     [KERN_SGD] = {NAME(sgd), NULL},
     [KERN_CLIP_NORM] = {NAME(clip_norm), NULL},
+    [KERN_QUANT_I8] = {NAME(quant_i8), NULL},
+    [KERN_DEQUANT_I8] = {NAME(dequant_i8), NULL},
+    [KERN_GEMM_I8] = {NAME(gemm_i8), NULL},
+    [KERN_GEMM_W8] = {NAME(gemm_w8), NAME(gemm_w8_scratch)},
 };

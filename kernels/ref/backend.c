@@ -31,5 +31,7 @@ const struct kern_backend kern_ref = {
             [KERN_CLIP_NORM] = {kern_clip_norm_ref, NULL},
             [KERN_QUANT_I8] = {kern_quant_i8_ref, NULL},
             [KERN_DEQUANT_I8] = {kern_dequant_i8_ref, NULL},
+            [KERN_GEMM_I8] = {kern_gemm_i8_ref, NULL},
+            [KERN_GEMM_W8] = {kern_gemm_w8_ref, NULL},
         },
 };

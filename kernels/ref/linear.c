@@ -21,6 +21,36 @@ void kern_gemm_ref(const struct kern_ctx *c, const struct kern_instr *in) {
         }
 }
 
+void kern_gemm_i8_ref(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_gemm *g = &in->u.gemm;
+    const int8_t *a = kern_ptr(c, in, 0), *b = kern_ptr(c, in, 1);
+    int32_t *out = kern_ptr(c, in, 2);
+    size_t n = g->n, k = g->k;
+    for (size_t i = 0; i < g->m; i++)
+        for (size_t j = 0; j < n; j++) {
+            int32_t sum = 0;
+            for (size_t l = 0; l < k; l++)
+                sum += (int32_t)a[i * k + l] * b[l * n + j];
+            out[i * n + j] = sum;
+        }
+}
+
+void kern_gemm_w8_ref(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_gemm *g = &in->u.gemm;
+    const float *a = kern_f32(c, in, 0), *scale = kern_f32(c, in, 2), *bias = kern_f32(c, in, 4);
+    const int8_t *w = kern_ptr(c, in, 1);
+    float *out = kern_f32(c, in, 3);
+    size_t n = g->n, k = g->k;
+    for (size_t i = 0; i < g->m; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0.0;
+            for (size_t l = 0; l < k; l++)
+                sum += (double)a[i * k + l] * w[l * n + j];
+            float v = (float)(sum * (double)scale[j]) + (bias ? bias[j] : 0.0f);
+            out[i * n + j] = kern_act_value(g->act, g->slope, v);
+        }
+}
+
 /* One output of a convolution before bias. */
 static double conv_at(const struct kern_conv *v, const float *x, const float *w, uint32_t b,
                       uint32_t oy, uint32_t ox, uint32_t oc) {

@@ -55,6 +55,8 @@ static const struct {
     [KERN_CLIP_NORM] = {1, {INOUT(F32)}},
     [KERN_QUANT_I8] = {3, {IN(F32), OUT(I8), OUT(F32)}},
     [KERN_DEQUANT_I8] = {3, {IN(I8), IN(F32), OUT(F32)}},
+    [KERN_GEMM_I8] = {3, {IN(I8), IN(I8), OUT(I32)}},
+    [KERN_GEMM_W8] = {5, {IN(F32), IN(I8), IN(F32), OUT(F32), IN_OPT(F32)}},
 };
 
 struct range {
@@ -123,6 +125,23 @@ static const char *check_gemm(const struct kern_instr *in, uint64_t *want) {
     want[3] = g->n;
     const char *bad = check_factors(g->scale, g->beta, g->weight_decay);
     return bad ? bad : check_act(g->act, g->slope);
+}
+/* Products of integers: plain ones only. */
+static const char *check_gemm_i8(const struct kern_instr *in, uint64_t *want) {
+    const struct kern_gemm *g = &in->u.gemm;
+    if (g->trans_a || g->trans_b || g->scale != KERN_SCALE_ONE || g->beta != KERN_BETA_ZERO)
+        return "transposes, scale and beta are not for integers";
+    want[0] = PRODUCT(g->m, g->k);
+    want[1] = PRODUCT(g->k, g->n);
+    if (in->op == KERN_GEMM_I8) {
+        want[2] = PRODUCT(g->m, g->n);
+        if (g->k >= 1u << 17)
+            return "k is 2^17 or more";
+        return g->act == KERN_ACT_NONE ? NULL : "integers have no activation";
+    }
+    want[2] = want[4] = g->n;
+    want[3] = PRODUCT(g->m, g->n);
+    return check_act(g->act, g->slope);
 }
 static const char *check_conv(const struct kern_instr *in, uint64_t *want) {
     const struct kern_conv *v = &in->u.conv;
@@ -236,6 +255,9 @@ static const char *check_attributes(const struct kern_instr *in, uint64_t *want)
     switch ((unsigned)in->op) {
     case KERN_GEMM:
         return check_gemm(in, want);
+    case KERN_GEMM_I8:
+    case KERN_GEMM_W8:
+        return check_gemm_i8(in, want);
     case KERN_CONV2D:
     case KERN_CONV2D_POOL:
     case KERN_CONV2D_DX:

@@ -14,6 +14,8 @@ double kern_instr_flops(const struct kern_instr *i) {
     const struct kern_conv *v = &i->u.conv;
     switch ((unsigned)i->op) {
     case KERN_GEMM:
+    case KERN_GEMM_I8:
+    case KERN_GEMM_W8:
         return 2.0 * i->u.gemm.m * i->u.gemm.n * i->u.gemm.k;
     case KERN_CONV2D:
     case KERN_CONV2D_POOL:

@@ -70,6 +70,14 @@ void harness_thin(struct harness *h, uint32_t buffer, double share) {
             x[i] = 0.0f;
 }
 
+void harness_bytes(struct harness *h, uint32_t buffer, bool ends) {
+    int8_t *q = h->start[buffer];
+    for (uint32_t i = 0; i < h->buffers[buffer].count; i++) {
+        uint32_t v = rng_below(&h->rng, 256);
+        q[i] = ends ? (v % 8 ? -128 : 127) : (int8_t)((int)v - 128);
+    }
+}
+
 void harness_abs(struct harness *h, uint32_t buffer) {
     float *x = h->start[buffer];
     for (uint32_t i = 0; i < h->buffers[buffer].count; i++)

@@ -37,6 +37,8 @@ uint32_t harness_buffer(struct harness *h, enum kern_dtype dtype, enum kern_role
 uint32_t harness_f32(struct harness *h, uint32_t count);   /* TEMP, random */
 float *harness_values(struct harness *h, uint32_t buffer); /* start values, to change */
 const float *harness_result(const struct harness *h, uint32_t buffer);
+/* Random integers in an i8 buffer: all of [-128, 127], or the two ends only. */
+void harness_bytes(struct harness *h, uint32_t buffer, bool ends);
 /* Sets a share of the start values to 0. */
 void harness_thin(struct harness *h, uint32_t buffer, double share);
 /* Makes all start values their absolute values. */

@@ -79,6 +79,66 @@ static void test_gemm(void **state) {
         gemm_case(test_seed() + i, i % 3 ? 40 : 130, i % 5 ? 80 : 700);
 }
 
+/* The same bits whatever the backend; a few long sums of the largest values. */
+static void test_gemm_i8(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < CASES; i++) {
+        struct harness h;
+        harness_init(&h, test_seed() + i, 1);
+        struct kern_gemm g = {.m = harness_pick(&h, 1, i % 3 ? 20 : 70)};
+        g.n = harness_pick(&h, 1, i % 3 ? 40 : 100);
+        g.k = harness_pick(&h, 1, i % 5 ? 70 : 600);
+        uint32_t a = harness_buffer(&h, KERN_I8, KERN_ROLE_TEMP, g.m * g.k);
+        uint32_t b = harness_buffer(&h, KERN_I8, KERN_ROLE_TEMP, g.k * g.n);
+        uint32_t c = harness_buffer(&h, KERN_I32, KERN_ROLE_TEMP, g.m * g.n);
+        harness_bytes(&h, a, i % 10 == 0);
+        harness_bytes(&h, b, i % 10 == 0);
+        harness_instr(&h, KERN_GEMM_I8, (uint32_t[]){a, b, c}, 3)->u.gemm = g;
+        harness_run(&h, "ref");
+        int32_t *want = mem_dup(h.result[c], g.m * g.n * sizeof(int32_t));
+        harness_run(&h, harness_backend());
+        assert_memory_equal(want, h.result[c], g.m * g.n * sizeof(int32_t));
+        mem_free(want);
+        harness_deinit(&h);
+    }
+}
+
+static void test_gemm_w8(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < CASES; i++) {
+        struct harness h;
+        harness_init(&h, test_seed() + i, 1);
+        struct kern_gemm g = {.m = harness_pick(&h, 1, 30), .n = harness_pick(&h, 1, 60)};
+        g.k = harness_pick(&h, 1, i % 5 ? 80 : 600);
+        g.act = (enum kern_act)harness_pick(&h, KERN_ACT_NONE, KERN_ACT_TANH);
+        g.slope = 0.1f;
+        uint32_t a = harness_f32(&h, g.m * g.k), scale = harness_f32(&h, g.n);
+        uint32_t w = harness_buffer(&h, KERN_I8, KERN_ROLE_TEMP, g.k * g.n);
+        uint32_t c = harness_f32(&h, g.m * g.n), back = harness_f32(&h, g.k * g.n);
+        uint32_t plain = harness_f32(&h, g.m * g.n);
+        uint32_t bias = harness_pick(&h, 0, 1) ? harness_f32(&h, g.n) : KERN_NONE;
+        harness_bytes(&h, w, false);
+        harness_abs(&h, scale);
+        harness_instr(&h, KERN_GEMM_W8, (uint32_t[]){a, w, scale, c, bias}, 5)->u.gemm = g;
+        harness_instr(&h, KERN_DEQUANT_I8, (uint32_t[]){w, scale, back}, 3)->u.quant =
+            (struct kern_quant){g.k, g.n};
+        harness_instr(&h, KERN_GEMM, (uint32_t[]){a, back, plain, bias}, 4)->u.gemm = g;
+        harness_run(&h, "ref");
+        float *want = mem_dup(harness_result(&h, plain), g.m * g.n * sizeof(float));
+        harness_run(&h, harness_backend());
+        for (uint32_t e = 0; e < g.m * g.n; e++) {
+            double most = bias == KERN_NONE ? 0 : fabs((double)harness_values(&h, bias)[e % g.n]);
+            for (uint32_t k = 0; k < g.k; k++)
+                most += fabs((double)harness_values(&h, a)[e / g.n * g.k + k] *
+                             (double)harness_result(&h, back)[k * g.n + e % g.n]);
+            double gap = fabs((double)harness_result(&h, c)[e] - (double)want[e]);
+            assert_true(gap <= 2.0 * (g.k + 4.0) * (double)EPS * most + 1e-6);
+        }
+        mem_free(want);
+        harness_deinit(&h);
+    }
+}
+
 static struct kern_conv random_conv(struct harness *h, uint32_t channels_max) {
     struct kern_conv v = {.batch = harness_pick(h, 1, 7)};
     v.kernel_h = harness_pick(h, 1, 5);
@@ -205,7 +265,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm),        cmocka_unit_test(test_conv2d),
         cmocka_unit_test(test_conv2d_pool), cmocka_unit_test(test_conv2d_dx),
-        cmocka_unit_test(test_conv2d_dw),
+        cmocka_unit_test(test_conv2d_dw),   cmocka_unit_test(test_gemm_i8),
+        cmocka_unit_test(test_gemm_w8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -152,7 +152,9 @@ struct kern_quant {
     X(SGD, "sgd", sgd, 4)                 /* w, g, [v], [anchor] */                                \
     X(CLIP_NORM, "clip_norm", clip, 1)    /* g: one contiguous range of all gradients, in place */ \
     X(QUANT_I8, "quant_i8", quant, 3)     /* x, q (i8), scale[channels] (f32) */                   \
-    X(DEQUANT_I8, "dequant_i8", quant, 3) /* q, scale, x */
+    X(DEQUANT_I8, "dequant_i8", quant, 3) /* q, scale, x */                                        \
+    X(GEMM_I8, "gemm_i8", gemm, 3)        /* A (i8 [m][k]), B (i8 [k][n]), C (i32): exact */       \
+    X(GEMM_W8, "gemm_w8", gemm, 5)        /* A (f32), W (i8 [k][n]), scale[n], C (f32), [bias] */
 
 /* Rules that every backend keeps:
  * - rows at or past step.rows of the batch are padding: SOFTMAX_XENT and SOFT_XENT give them zero
@@ -167,6 +169,10 @@ struct kern_quant {
  * - CLIP_NORM: g *= min(1, max_norm / ||g||2).
  * - QUANT_I8: scale[c] = max|x| / 127 (1 when all are 0), q = clamp(round to nearest, ties to even,
  * of x / scale, -127, 127).
+ * - GEMM_I8: C = A B in integers, k < 2^17, so that no sum leaves 32 bits: the same bits
+ * everywhere.
+ * - GEMM_W8: C = act(A (scale W) + bias), the weights of a package as they lie: nothing unpacks
+ * them to memory. Both take no transposes, no scale and no beta.
  * - arg max ties take the first; POOL_MAX ties take the first in row-major order; NaN never wins.
  */
 struct kern_clip {
