@@ -351,8 +351,8 @@ static bool ours(enum sotto_status status) { /* not the report's fault */
 /* Whether the report that was not taken is the one that was acknowledged: a disk may lose bits. */
 static enum sotto_status intact(const struct work *w, bool *good, struct sotto_error *err) {
     struct store_upload announced = {0};
-    enum sotto_status status =
-        store_upload_get(w->task->c->store, &w->task->round.terms_hash, w->serial, &announced, err);
+    enum sotto_status status = store_upload_get(w->task->c->store, &w->task->round.terms_hash,
+                                                w->serial, 0, &announced, err);
     *good =
         w->read && (status == SOTTO_NOT_FOUND || wire_hash_equal(&announced.hash, &w->report_hash));
     return status == SOTTO_NOT_FOUND ? SOTTO_OK : status;

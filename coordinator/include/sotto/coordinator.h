@@ -6,6 +6,7 @@
 #include "sotto/coordinator/aggregate.h"
 #include "sotto/coordinator/daemon.h"
 #include "sotto/coordinator/engine.h"
+#include "sotto/coordinator/secure.h"
 #include "sotto/coordinator/task.h"
 
 #endif
