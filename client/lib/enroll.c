@@ -55,6 +55,10 @@ enum sotto_status client_enroll_take(struct sotto_client *c, const char *token,
     memcpy(fresh.authority, t.ticket.fleet, ID_KEY);
     id_keys_generate(&fresh.keys);
     id_curve_generate(&fresh.curve);
+    struct id_cert cert;
+    id_cert_make(&t, fresh.keys.public_key, fresh.curve.public_key, &cert);
+    id_cert_encode(&cert, fresh.cert);
+    fresh.certified = true;
     TRY(devstore_identity_put(c->store, &fresh, token, document.version,
                               view_of(t.document, t.document_bytes), err));
     client_enroll_close(c);

@@ -42,6 +42,8 @@ struct devstore_identity {
     struct id_keys keys;
     struct id_curve curve;
     bool enrolled;
+    bool certified;
+    uint8_t cert[ID_CERT_BYTES]; /* encoded; what it shows to other devices of a secure group */
 };
 void devstore_identity_wipe(struct devstore_identity *i);
 /* NOT_FOUND: no token has been taken. */
@@ -150,8 +152,14 @@ struct devstore_residual {
 enum sotto_status devstore_residual_get(struct devstore *s, const struct devstore_residual *which,
                                         uint32_t rounds_max, float *out, uint32_t count,
                                         struct sotto_error *err);
+/* The device's control variate (SCAFFOLD's c_i) of a task, as devstore_residual_get; it has no age.
+ */
+enum sotto_status devstore_control_get(struct devstore *s, const struct devstore_residual *which,
+                                       float *out, uint32_t count, struct sotto_error *err);
 /* One transaction: the sealed report, the residual (NULL: unchanged), what the coordinator would
- * decode (NULL: none), terms SEALED. */
+ * decode (NULL: none), the control variate and its change by this report (NULL: none), terms
+ * SEALED.
+ */
 struct devstore_seal {
     struct wire_hash terms;
     const sotto_Terms *t;
@@ -159,11 +167,13 @@ struct devstore_seal {
     struct wire_hash report_hash;
     struct devstore_residual residual;
     const float *residual_values, *decoded;
+    const float *control, *control_change;
     uint32_t count;
 };
 enum sotto_status devstore_seal(struct devstore *s, const struct devstore_seal *seal,
                                 int64_t now_ms, struct sotto_error *err);
-/* Bytes [index * CHUNK_BYTES, ...) of a sealed report. */
+/* Bytes [index * CHUNK_BYTES, ...) of a sealed report, or of a masked message; a vector without its
+ * masks is refused (STATE). */
 enum sotto_status devstore_report_chunk(struct devstore *s, const struct wire_hash *terms,
                                         uint32_t index, struct buf *out, struct sotto_error *err);
 /* As SESSION_DO_STORE_OUTCOME says. An unknown report is no error. */
@@ -172,6 +182,58 @@ enum sotto_status devstore_outcome(struct devstore *s, const struct wire_hash *t
 /* Retention: reports older than that are closed as kept, residuals and models of tasks that are
  * silent for so long go. */
 enum sotto_status devstore_expire(struct devstore *s, int64_t before_ms, struct sotto_error *err);
+
+/* ---- Under masks
+ * ---------------------------------------------------------------------------------------------------------
+ */
+/* One transaction, in place of devstore_seal (whose report counts for nothing here): the coded
+ * vector, codes below 2^ring_bits, and the same of residual and mass; terms READY. */
+enum sotto_status devstore_ready(struct devstore *s, const struct devstore_seal *seal,
+                                 const uint32_t *codes, uint64_t length, unsigned ring_bits,
+                                 int64_t now_ms, struct sotto_error *err);
+/* Coordinates of the stored vector; NOT_FOUND: none under these terms. */
+enum sotto_status devstore_ready_length(struct devstore *s, const struct wire_hash *terms,
+                                        uint64_t *out, struct sotto_error *err);
+/* The session that is begun under the terms: STATE for a number that was begun before, or when
+ * nothing is ready. */
+enum sotto_status devstore_secure_begin(struct devstore *s, const struct wire_hash *terms,
+                                        uint32_t attempt, struct sotto_error *err);
+/* From the coded vector to the masked message, in pieces and between other calls. CORRUPT: the
+ * vector is damaged; DENIED: a masked input has left under these terms. */
+struct devstore_masking;
+enum sotto_status devstore_masking_new(struct devstore *s, const struct wire_hash *terms,
+                                       struct devstore_masking **out, struct sotto_error *err);
+/* The next codes: at most cap of them, a multiple of 8; *count 0 at the end. */
+enum sotto_status devstore_masking_codes(struct devstore_masking *m, uint32_t *codes, size_t cap,
+                                         size_t *count, struct sotto_error *err);
+enum sotto_status devstore_masking_put(struct devstore_masking *m, struct view bytes,
+                                       struct sotto_error *err);
+/* One transaction: the message is what the terms' report is from now on, masked(terms) is set, the
+ * vector and its mass are gone. */
+enum sotto_status devstore_masking_commit(struct devstore_masking *m, uint64_t *bytes,
+                                          struct wire_hash *hash, struct sotto_error *err);
+/* Without a commit nothing has changed. NULL is fine. */
+void devstore_masking_free(struct devstore_masking *m);
+
+/* The device's own record of a session that it took part in. */
+#define DEVSTORE_SECURE_KEPT 500
+struct devstore_secure {
+    struct wire_hash terms;
+    uint32_t attempt;
+    int64_t at_ms; /* of its beginning */
+    char task[64];
+    uint32_t round;
+    struct secagg_client_report report;
+    bool beside;           /* the authority's key lies or lay beside the coordinator */
+    sotto_Outcome outcome; /* UNSPECIFIED: none yet, or another session took its place */
+};
+/* Adds it, or brings the one of these terms and attempt forward (its at_ms and outcome stay). */
+enum sotto_status devstore_secure_put(struct devstore *s, const struct devstore_secure *r,
+                                      struct sotto_error *err);
+/* Newest first, at most limit. */
+enum sotto_status devstore_secure_each(struct devstore *s, uint32_t limit,
+                                       void (*visit)(void *ctx, const struct devstore_secure *r),
+                                       void *ctx, struct sotto_error *err);
 
 /* ---- Choice of a backend
  * --------------------------------------------------------------------------------------------------

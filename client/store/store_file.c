@@ -104,7 +104,8 @@ static enum sotto_status sweep_one(void *ctx, const char *name) {
         db_first(s, NULL, &stmt, "file",
                  "SELECT 1 FROM (SELECT file FROM package UNION ALL SELECT file FROM part"
                  " UNION ALL SELECT file FROM report UNION ALL SELECT decoded FROM report"
-                 " UNION ALL SELECT file FROM residual UNION ALL SELECT checkpoint FROM terms)"
+                 " UNION ALL SELECT file FROM residual UNION ALL SELECT checkpoint FROM terms"
+                 " UNION ALL SELECT file FROM control UNION ALL SELECT change FROM report)"
                  " WHERE file = ?",
                  "t", name);
     sqlite3_finalize(stmt);

@@ -107,10 +107,9 @@ enum sotto_status devstore_forget(struct devstore *s, struct sotto_error *err) {
     /* Identity, document, last rounds and counters stay: who wipes its data must not be able to
      * replay a round. */
     static const char *const wipe[] = {
-        "DELETE FROM choice",         "DELETE FROM example",
-        "DELETE FROM collection",     "DELETE FROM report",
-        "DELETE FROM residual",       "DELETE FROM terms",
-        "DELETE FROM part",           "DELETE FROM package",
+        "DELETE FROM choice",         "DELETE FROM example",  "DELETE FROM collection",
+        "DELETE FROM report",         "DELETE FROM residual", "DELETE FROM terms",
+        "DELETE FROM part",           "DELETE FROM package",  "DELETE FROM control",
         "UPDATE task SET sealed = 1", /* what was begun is not begun again
                                        */
     };

@@ -14,7 +14,7 @@ enum sotto_status devstore_identity_get(struct devstore *s, struct devstore_iden
     memset(out, 0, sizeof *out);
     TRY(db_first(s, err, &stmt, "identity: enrol first",
                  "SELECT serial, authority, sign_public, sign_secret, curve_public, curve_secret,"
-                 " enrolled FROM identity",
+                 " enrolled, cert FROM identity",
                  ""));
     out->serial = (uint64_t)sqlite3_column_int64(stmt, 0);
     TRY(db_blob(s, stmt, 1, out->authority, ID_KEY, err));
@@ -23,6 +23,9 @@ enum sotto_status devstore_identity_get(struct devstore *s, struct devstore_iden
     TRY(db_blob(s, stmt, 4, out->curve.public_key, ID_KEY, err));
     TRY(db_blob(s, stmt, 5, out->curve.secret_key, ID_KEY, err));
     out->enrolled = sqlite3_column_int(stmt, 6) != 0;
+    out->certified = sqlite3_column_type(stmt, 7) == SQLITE_BLOB; /* not in stores of old */
+    if (out->certified)
+        TRY(db_blob(s, stmt, 7, out->cert, ID_CERT_BYTES, err));
 out:
     sqlite3_finalize(stmt);
     return status;
@@ -40,10 +43,14 @@ enum sotto_status devstore_identity_put(struct devstore *s, const struct devstor
     enum sotto_status status = devstore_begin(s, err);
     if (status != SOTTO_OK)
         return status;
-    TRY(db_exec(s, err, "INSERT OR REPLACE INTO identity VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?)",
-                "ibbbbbit", (int64_t)i->serial, i->authority, (size_t)ID_KEY, i->keys.public_key,
+    TRY(db_exec(s, err,
+                "INSERT OR REPLACE INTO identity(id, serial, authority, sign_public, sign_secret,"
+                " curve_public, curve_secret, enrolled, token, cert)"
+                " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "ibbbbbitb", (int64_t)i->serial, i->authority, (size_t)ID_KEY, i->keys.public_key,
                 (size_t)ID_KEY, i->keys.secret_key, (size_t)ID_SECRET, i->curve.public_key,
-                (size_t)ID_KEY, i->curve.secret_key, (size_t)ID_KEY, (int64_t)i->enrolled, token));
+                (size_t)ID_KEY, i->curve.secret_key, (size_t)ID_KEY, (int64_t)i->enrolled, token,
+                i->cert, (size_t)ID_CERT_BYTES));
     TRY(devstore_document_put(s, document_version, document, err));
     TRY(devstore_commit(s, err));
 out:

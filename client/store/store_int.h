@@ -67,6 +67,22 @@ enum sotto_status store_vector_write(struct devstore *s, const char *kind, const
  * writer was wrong. */
 enum sotto_status store_vector_read(struct devstore *s, const char *name, bool add, float *values,
                                     uint32_t count, struct sotto_error *err);
+/* Inside a transaction: the training's checkpoint goes. */
+void store_checkpoint_drop(struct devstore *s);
+/* Inside a transaction: the terms are done with training, their report lies in file; residual,
+ * decoded update and control variate as in seal (without its report). */
+struct store_report {
+    char file[STORE_FILE_NAME];
+    uint64_t bytes;
+    struct wire_hash hash;
+    enum { STORE_UNMASKED = 0, STORE_CODES = 1, STORE_MASKED = 2 } masks; /* what file holds */
+    int64_t now_ms;
+};
+enum sotto_status store_seal(struct devstore *s, const struct devstore_seal *seal,
+                             const struct store_report *report, struct sotto_error *err);
+/* Inside a transaction: what became of the newest session under these terms. */
+enum sotto_status store_secure_outcome(struct devstore *s, const struct wire_hash *terms,
+                                       sotto_Outcome outcome, struct sotto_error *err);
 /* Removes every file that no row names. */
 enum sotto_status store_files_sweep(struct devstore *s, struct sotto_error *err);
 

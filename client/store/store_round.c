@@ -6,7 +6,7 @@
 
 #define CHECKPOINT_MAX ((size_t)1 << 30)
 
-static void drop_checkpoint(struct devstore *s) {
+void store_checkpoint_drop(struct devstore *s) {
     sqlite3_stmt *stmt = NULL;
     if (db_first(s, NULL, &stmt, "checkpoint",
                  "SELECT checkpoint FROM terms WHERE checkpoint IS NOT NULL", "") == SOTTO_OK)
@@ -20,11 +20,14 @@ enum sotto_status devstore_terms_accept(struct devstore *s, const struct wire_ha
     enum sotto_status status = devstore_begin(s, err);
     if (status != SOTTO_OK)
         return status;
-    drop_checkpoint(s);
-    TRY(db_exec(s, err, "INSERT OR REPLACE INTO terms VALUES(1, ?, ?, 0, NULL)", "bb", hash->b,
-                (size_t)WIRE_HASH, terms.p, terms.n));
-    TRY(db_exec(s, err, "INSERT OR REPLACE INTO task VALUES(?, ?, ?, ?, 0)", "btib",
-                t->task_id.bytes, (size_t)WIRE_TASK_ID, t->task, (int64_t)t->round, hash->b,
+    store_checkpoint_drop(s);
+    TRY(db_exec(s, err, "INSERT OR REPLACE INTO terms(id, hash, bytes, sealed) VALUES(1, ?, ?, 0)",
+                "bb", hash->b, (size_t)WIRE_HASH, terms.p, terms.n));
+    TRY(db_exec(s, err,
+                "INSERT INTO task(task_id, name, last_round, terms_hash, sealed)"
+                " VALUES(?, ?, ?, ?, 0) ON CONFLICT(task_id) DO UPDATE SET name = excluded.name,"
+                " last_round = excluded.last_round, terms_hash = excluded.terms_hash, sealed = 0",
+                "btib", t->task_id.bytes, (size_t)WIRE_TASK_ID, t->task, (int64_t)t->round, hash->b,
                 (size_t)WIRE_HASH));
     TRY(devstore_commit(s, err));
 out:
@@ -37,7 +40,7 @@ enum sotto_status devstore_terms_drop(struct devstore *s, struct sotto_error *er
     enum sotto_status status = devstore_begin(s, err);
     if (status != SOTTO_OK)
         return status;
-    drop_checkpoint(s);
+    store_checkpoint_drop(s);
     TRY(db_exec(s, err, "DELETE FROM terms", ""));
     TRY(devstore_commit(s, err));
 out:
@@ -59,7 +62,7 @@ enum sotto_status devstore_checkpoint_put(struct devstore *s, const struct wire_
     buf_put(&whole, bytes.p, bytes.n);
     if (whole.status != SOTTO_OK)
         TRY_FAIL(err, whole.status, "no memory for a checkpoint of %zu bytes", bytes.n);
-    drop_checkpoint(s);
+    store_checkpoint_drop(s);
     TRY(store_file_new(s, "checkpoint", buf_view(&whole), name, err));
     TRY(db_exec(s, err, "UPDATE terms SET checkpoint = ? WHERE hash = ? AND sealed = 0", "tb", name,
                 terms->b, (size_t)WIRE_HASH));
@@ -103,15 +106,20 @@ static enum sotto_status load_terms(struct devstore *s, struct session_saved *ou
     sqlite3_stmt *stmt = NULL;
     enum sotto_status status =
         db_first(s, NULL, &stmt, "terms",
-                 "SELECT t.bytes, t.sealed, r.bytes, r.hash FROM terms t LEFT JOIN report r"
-                 " ON r.terms_hash = t.hash",
+                 "SELECT t.bytes, t.sealed, r.bytes, r.hash, r.masks, t.attempt FROM terms t"
+                 " LEFT JOIN report r ON r.terms_hash = t.hash",
                  "");
     if (status != SOTTO_OK)
         return status == SOTTO_NOT_FOUND ? SOTTO_OK : status;
-    out->stage = sqlite3_column_int(stmt, 1) != 0 ? SESSION_SEALED : SESSION_ACCEPTED;
+    const int masks = sqlite3_column_int(stmt, 4);
+    out->stage = sqlite3_column_int(stmt, 1) == 0 ? SESSION_ACCEPTED
+                 : masks == STORE_UNMASKED        ? SESSION_SEALED
+                                                  : SESSION_READY;
+    out->masked = masks == STORE_MASKED;
+    out->secure_attempt = (uint32_t)sqlite3_column_int64(stmt, 5);
     out->terms.n = (size_t)sqlite3_column_bytes(stmt, 0);
     buf_put(hold, sqlite3_column_blob(stmt, 0), out->terms.n);
-    if (out->stage == SESSION_SEALED) {
+    if (out->stage == SESSION_SEALED || out->masked) {
         out->report_bytes = (uint64_t)sqlite3_column_int64(stmt, 2);
         status = db_blob(s, stmt, 3, out->report_hash.b, WIRE_HASH, err);
     }
@@ -140,7 +148,7 @@ static enum sotto_status load_tasks(struct devstore *s, struct session_saved *ou
     enum sotto_status status =
         db_first(s, NULL, &stmt, "task",
                  "SELECT task_id, last_round, terms_hash, sealed, (SELECT hash FROM package"
-                 " WHERE package.task = task.name ORDER BY stored DESC) FROM task",
+                 " WHERE package.task = task.name ORDER BY stored DESC), part_round FROM task",
                  "");
     while (status == SOTTO_OK && out->task_count < SESSION_TASKS_MAX) {
         memset(&task, 0, sizeof task);
@@ -150,6 +158,7 @@ static enum sotto_status load_tasks(struct devstore *s, struct session_saved *ou
         task.sealed = sqlite3_column_int(stmt, 3) != 0;
         if (sqlite3_column_type(stmt, 4) != SQLITE_NULL)
             TRY(db_blob(s, stmt, 4, task.package.b, WIRE_HASH, err));
+        task.part_round = (uint32_t)sqlite3_column_int64(stmt, 5);
         buf_put(hold, &task, sizeof task);
         out->task_count++;
         status = db_next(s, stmt, err);

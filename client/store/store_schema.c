@@ -50,6 +50,24 @@ static const char *const migrations[] = {
     "CREATE TABLE choice(id INTEGER PRIMARY KEY AUTOINCREMENT, model BLOB NOT NULL,"
     " batch INTEGER NOT NULL, machine BLOB NOT NULL, backend TEXT NOT NULL, kernels TEXT NOT NULL,"
     " samples_per_s REAL NOT NULL, detail TEXT NOT NULL, UNIQUE(model, batch)) STRICT;",
+    /* 4: secure aggregation. report.masks: 1 the file is the coded vector, 2 the masked message;
+       task.masked: terms under which a masked input has left */
+    "ALTER TABLE identity ADD COLUMN cert BLOB;"
+    "ALTER TABLE task ADD COLUMN part_round INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE task ADD COLUMN masked BLOB;"
+    "ALTER TABLE terms ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE report ADD COLUMN masks INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE secure(id INTEGER PRIMARY KEY AUTOINCREMENT, terms_hash BLOB NOT NULL,"
+    " attempt INTEGER NOT NULL, at_ms INTEGER NOT NULL, task TEXT NOT NULL, round INTEGER NOT NULL,"
+    " session BLOB NOT NULL, stage INTEGER NOT NULL, members INTEGER NOT NULL,"
+    " sharers INTEGER NOT NULL, survivors INTEGER NOT NULL, signatures INTEGER NOT NULL,"
+    " degree INTEGER NOT NULL, threshold INTEGER NOT NULL, minimum INTEGER NOT NULL,"
+    " beside INTEGER NOT NULL, outcome INTEGER NOT NULL DEFAULT 0,"
+    " UNIQUE(terms_hash, attempt)) STRICT;",
+    /* 5: control variates, and by how much an open report has changed them */
+    "CREATE TABLE control(task_id BLOB PRIMARY KEY, layout BLOB NOT NULL, round INTEGER NOT NULL,"
+    " count INTEGER NOT NULL, file TEXT NOT NULL, made_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "ALTER TABLE report ADD COLUMN change TEXT;",
 };
 
 static enum sotto_status user_version(struct devstore *s, int64_t *out, struct sotto_error *err) {
