@@ -4,6 +4,7 @@
 #define SOTTO_PROTOCOL_CODEC_INT_H
 
 #include <math.h>
+#include <string.h>
 
 #include "sotto/protocol/codec.h"
 
@@ -58,6 +59,39 @@ static inline int32_t codec_level_max(unsigned bits) {
 /* Bytes of n packed values. */
 static inline size_t codec_packed_bytes(uint32_t n, unsigned bits) {
     return ((size_t)n * bits + 7) / 8;
+}
+
+/* ---- encode.c: stages that updates under masks share ----------------------------------------- */
+
+/* Scalars and values in range and finite: INVALID else, and nothing was touched. */
+enum sotto_status codec_input_check(const struct codec_spec *spec, const struct codec_input *in,
+                                    struct sotto_error *err);
+/* values = clip(values + residual); the residual's place keeps the clipped values. */
+enum sotto_status codec_input_clip(const struct codec_spec *spec, struct codec_input *in,
+                                   struct sotto_error *err);
+/* residual = clipped - decoded, when values are what was decoded. */
+void codec_input_residuals(const struct codec_spec *spec, struct codec_input *in);
+
+/* Which magnitudes of a segment are kept: those above threshold, and the first ties at it. */
+struct codec_selection {
+    uint32_t threshold; /* bits of a non-negative float: they order as the floats do */
+    uint32_t ties;
+};
+struct codec_selection codec_select_top(const float *x, uint32_t n, uint32_t k);
+static inline uint32_t codec_magnitude(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits & 0x7fffffffu;
+}
+/* Asked for x[0], x[1], ... in order: ties are used up. */
+static inline bool codec_selected(struct codec_selection *top, float v) {
+    const uint32_t m = codec_magnitude(v);
+    if (m != top->threshold)
+        return m > top->threshold;
+    if (top->ties == 0)
+        return false;
+    top->ties--;
+    return true;
 }
 
 /* ---- rice.c: Golomb-Rice codes of gaps ----------------------------------------------------- */

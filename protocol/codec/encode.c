@@ -7,14 +7,6 @@
 #include "codec_int.h"
 #include "sotto/privacy.h"
 
-#define MAGNITUDE 0x7fffffffu
-
-/* Which magnitudes of a segment are kept: those above threshold, and the first ties at it. */
-struct selection {
-    uint32_t threshold; /* bits of a non-negative float: they order as the floats do */
-    uint32_t ties;
-};
-
 struct encoder {
     const struct codec_spec *spec;
     struct codec_input *in;
@@ -24,7 +16,7 @@ struct encoder {
     uint32_t *codes;     /* of one piece */
     uint32_t *positions; /* of one piece, counted from its begin */
     float *scales;       /* per segment of all sections */
-    struct selection *selections;
+    struct codec_selection *selections;
     size_t scales_at; /* offset in the head */
 };
 
@@ -48,28 +40,29 @@ struct view codec_update_part(const struct codec_update *u, uint32_t part) {
 
 /* ---- Stage: what comes in ------------------------------------------------------------------ */
 
-static enum sotto_status check_input(const struct encoder *e) {
+enum sotto_status codec_input_check(const struct codec_spec *spec, const struct codec_input *in,
+                                    struct sotto_error *err) {
     for (int i = 0; i < CODEC_SCALARS; i++) {
         const struct codec_scalar_form *form = &codec_scalar_forms[i];
-        const double v = e->in->scalars[i];
+        const double v = in->scalars[i];
         const double most = i == CODEC_WEIGHT
-                                ? (double)e->spec->weight_max
+                                ? (double)spec->weight_max
                                 : ldexp((double)form->most, -(int)form->fraction_bits);
         const double least = i == CODEC_WEIGHT ? 1.0 : 0.0;
         const bool whole = form->fraction_bits == 0;
         if (!(v >= least && v <= most) || (whole && v != floor(v)))
-            return SOTTO_FAIL(e->err, SOTTO_INVALID, "%s %g of an update; allowed: %s%g to %g",
+            return SOTTO_FAIL(err, SOTTO_INVALID, "%s %g of an update; allowed: %s%g to %g",
                               form->name, v, whole ? "whole numbers, " : "", least, most);
     }
-    for (uint32_t s = 0; s < e->spec->section_count; s++) {
-        const uint32_t n = e->spec->sections[s].layout->total;
-        if (!vec_all_finite_f32(e->in->values[s], n))
-            return SOTTO_FAIL(e->err, SOTTO_INVALID, "section %s has values that are not finite",
-                              e->spec->sections[s].name);
-        if (e->spec->pipeline.error_feedback && e->in->residual[s] != NULL &&
-            !vec_all_finite_f32(e->in->residual[s], n))
-            return SOTTO_FAIL(e->err, SOTTO_INVALID, "the residual of section %s is not finite",
-                              e->spec->sections[s].name);
+    for (uint32_t s = 0; s < spec->section_count; s++) {
+        const uint32_t n = spec->sections[s].layout->total;
+        if (!vec_all_finite_f32(in->values[s], n))
+            return SOTTO_FAIL(err, SOTTO_INVALID, "section %s has values that are not finite",
+                              spec->sections[s].name);
+        if (spec->pipeline.error_feedback && in->residual[s] != NULL &&
+            !vec_all_finite_f32(in->residual[s], n))
+            return SOTTO_FAIL(err, SOTTO_INVALID, "the residual of section %s is not finite",
+                              spec->sections[s].name);
     }
     return SOTTO_OK;
 }
@@ -77,20 +70,21 @@ static enum sotto_status check_input(const struct encoder *e) {
 /* ---- Stage: residual and clipping ---------------------------------------------------------- */
 
 /* values = clip(values + residual); the residual's place keeps the clipped values until the end. */
-static enum sotto_status clip(const struct encoder *e) {
-    const struct codec_pipeline *p = &e->spec->pipeline;
-    for (uint32_t s = 0; s < e->spec->section_count; s++) {
-        float *values = e->in->values[s];
-        float *residual = p->error_feedback ? e->in->residual[s] : NULL;
-        const uint32_t n = e->spec->sections[s].layout->total;
+enum sotto_status codec_input_clip(const struct codec_spec *spec, struct codec_input *in,
+                                   struct sotto_error *err) {
+    const struct codec_pipeline *p = &spec->pipeline;
+    for (uint32_t s = 0; s < spec->section_count; s++) {
+        float *values = in->values[s];
+        float *residual = p->error_feedback ? in->residual[s] : NULL;
+        const uint32_t n = spec->sections[s].layout->total;
         if (residual != NULL) {
             vec_add_f32(values, values, residual, n);
             if (!vec_all_finite_f32(values, n))
-                return SOTTO_FAIL(e->err, SOTTO_INVALID,
+                return SOTTO_FAIL(err, SOTTO_INVALID,
                                   "section %s overflows with its residual; drop the residual",
-                                  e->spec->sections[s].name);
+                                  spec->sections[s].name);
         }
-        if (s == 0)
+        if (s == 0 || spec->pipeline.range > 0.0f) /* one range for all under masks */
             privacy_clip_norm(values, n, (double)p->clip_norm);
         privacy_clamp(values, n, p->clip_inf);
         if (residual != NULL)
@@ -100,20 +94,14 @@ static enum sotto_status clip(const struct encoder *e) {
 }
 
 /* residual = clipped - decoded. */
-static void keep_residuals(const struct encoder *e) {
-    for (uint32_t s = 0; s < e->spec->section_count; s++)
-        if (e->spec->pipeline.error_feedback && e->in->residual[s] != NULL)
-            vec_sub_f32(e->in->residual[s], e->in->residual[s], e->in->values[s],
-                        e->spec->sections[s].layout->total);
+void codec_input_residuals(const struct codec_spec *spec, struct codec_input *in) {
+    for (uint32_t s = 0; s < spec->section_count; s++)
+        if (spec->pipeline.error_feedback && in->residual[s] != NULL)
+            vec_sub_f32(in->residual[s], in->residual[s], in->values[s],
+                        spec->sections[s].layout->total);
 }
 
 /* ---- Stage: pruning ------------------------------------------------------------------------ */
-
-static uint32_t magnitude(float v) {
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    return bits & MAGNITUDE;
-}
 
 /* Of the values whose magnitude agrees with prefix above bit shift + width: how many have each of
  * the next width bits. */
@@ -122,7 +110,7 @@ static void histogram(uint32_t *counts, const float *x, uint32_t n, uint32_t pre
     const uint32_t mask = (1u << width) - 1u;
     memset(counts, 0, ((size_t)mask + 1) * sizeof *counts);
     for (uint32_t i = 0; i < n; i++) {
-        const uint32_t m = magnitude(x[i]) >> shift;
+        const uint32_t m = codec_magnitude(x[i]) >> shift;
         if ((uint64_t)m >> width == prefix)
             counts[m & mask]++;
     }
@@ -130,7 +118,7 @@ static void histogram(uint32_t *counts, const float *x, uint32_t n, uint32_t pre
 
 /* The k-th largest magnitude by three histograms of 11, 10 and 10 bits: exact, the same whatever
  * the order of equals, no copy and no worst case, which quickselect has. */
-static struct selection select_top(const float *x, uint32_t n, uint32_t k) {
+struct codec_selection codec_select_top(const float *x, uint32_t n, uint32_t k) {
     static const unsigned widths[3] = {11, 10, 10};
     uint32_t counts[1u << 11];
     uint32_t prefix = 0, left = k;
@@ -143,7 +131,7 @@ static struct selection select_top(const float *x, uint32_t n, uint32_t k) {
             left -= counts[bin];
         prefix = prefix << widths[pass] | bin;
     }
-    return (struct selection){.threshold = prefix, .ties = left};
+    return (struct codec_selection){.threshold = prefix, .ties = left};
 }
 
 /* ---- Stage: scale, round ------------------------------------------------------------------- */
@@ -226,17 +214,11 @@ static void put_packed(struct encoder *e, uint32_t n) {
 
 /* Positions of the kept values of a piece; the selection's ties are used up in coordinate order. */
 static uint32_t gather(struct encoder *e, const struct codec_piece *piece, const float *values) {
-    struct selection *top = &e->selections[piece->index];
+    struct codec_selection *top = &e->selections[piece->index];
     uint32_t kept = 0;
     for (uint32_t i = 0; i < piece->count; i++) {
-        const uint32_t m = magnitude(values[i]);
-        if (m < top->threshold)
+        if (!codec_selected(top, values[i]))
             continue;
-        if (m == top->threshold) {
-            if (top->ties == 0)
-                continue;
-            top->ties--;
-        }
         e->positions[kept++] = i;
     }
     return kept;
@@ -318,7 +300,7 @@ static void plan_segments(struct encoder *e) {
             const float *x = e->in->values[s] + segment->offset;
             const uint32_t keep = codec_keep_count(p, segment);
             if (keep < segment->count)
-                e->selections[index] = select_top(x, segment->count, keep);
+                e->selections[index] = codec_select_top(x, segment->count, keep);
             if (p->bits != 32)
                 e->scales[index] = scale_of(p, vec_max_abs_f32(x, segment->count));
         }
@@ -396,9 +378,9 @@ enum sotto_status codec_encode(const struct codec_spec *spec, struct codec_input
                                struct rng *rng, struct codec_update *out, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct encoder e = {.spec = spec, .in = in, .rng = rng, .out = out, .err = err};
-    TRY(check_input(&e));
+    TRY(codec_input_check(spec, in, err));
     TRY(encoder_init(&e));
-    TRY(clip(&e));
+    TRY(codec_input_clip(spec, in, err));
     plan_segments(&e);
     encode_head(&e);
     encode_blocks(&e);
@@ -407,7 +389,7 @@ enum sotto_status codec_encode(const struct codec_spec *spec, struct codec_input
     if (out->bytes.status != SOTTO_OK)
         TRY_FAIL(err, out->bytes.status, "a coded update of %zu bytes does not fit %zu",
                  out->bytes.len, out->bytes.max);
-    keep_residuals(&e);
+    codec_input_residuals(spec, in);
     out->part_count = codec_block_count(spec) + 1;
 out:
     mem_free(e.selections);

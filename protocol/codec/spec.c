@@ -23,6 +23,37 @@ static enum sotto_status check_pipeline(const struct codec_pipeline *p, struct s
     return SOTTO_OK;
 }
 
+/* A range is what makes a pipeline one of masks. */
+static enum sotto_status check_common(const struct codec_pipeline *p, struct sotto_error *err) {
+    if (!isfinite(p->range) || p->range < 0.0f)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "range must be finite and >= 0 (0: no masks)");
+    if (p->range <= 0.0f) {
+        if (p->support != CODEC_SUPPORT_OWN || p->rotate_log2 != 0)
+            return SOTTO_FAIL(err, SOTTO_INVALID,
+                              "a common support and rotation are of updates under masks, which "
+                              "need a range above 0");
+        return SOTTO_OK;
+    }
+    if (p->bits > 16)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "updates under masks are levels of 2 to 16 bits, not fp32");
+    if (p->clip_norm <= 0.0f)
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "updates under masks need a clip_norm above 0: nobody else can bound them");
+    if (p->support != CODEC_SUPPORT_OWN && p->support != CODEC_SUPPORT_ROUND &&
+        p->support != CODEC_SUPPORT_PUBLISHED)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "support %d is not known", (int)p->support);
+    if (p->keep < 1.0f && p->support == CODEC_SUPPORT_OWN)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "devices that each keep their own coordinates do not sum under masks; "
+                          "use a support drawn for the round or a published one, or keep 1");
+    if (p->rotate_log2 != 0 && (p->rotate_log2 < 3 || p->rotate_log2 > 15))
+        return SOTTO_FAIL(err, SOTTO_INVALID, "rotation in blocks of 2^3 to 2^15, not 2^%u",
+                          p->rotate_log2);
+    return SOTTO_OK;
+}
+
 static enum sotto_status check_sections(const struct codec_spec *spec, struct sotto_error *err) {
     if (spec->section_count > CODEC_SECTIONS_MAX)
         return SOTTO_FAIL(err, SOTTO_INVALID, "update has %" PRIu32 " sections, limit is %d",
@@ -39,6 +70,25 @@ static enum sotto_status check_sections(const struct codec_spec *spec, struct so
             return SOTTO_FAIL(err, SOTTO_INVALID, "section %" PRIu32 " has too large a layout", s);
     }
     return SOTTO_OK;
+}
+
+/* Under masks a coordinate of m rotated levels within range is at most sqrt(m) * range, whatever a
+ * device sends. Below 2^62: the products are rounded doubles. */
+static enum sotto_status check_masked_sums(const struct codec_spec *spec, struct sotto_error *err) {
+    const struct codec_pipeline *p = &spec->pipeline;
+    const double most = ldexp((double)p->range, (int)(p->rotate_log2 + 1) / 2);
+    const double updates = (double)spec->accept_max * (double)spec->weight_max;
+    if (updates * (ldexp(most, (int)p->fraction_bits) + 2.0) < 0x1p62)
+        return SOTTO_OK;
+    unsigned fits = p->fraction_bits;
+    while (fits > 0 && updates * (ldexp(most, (int)fits) + 2.0) >= 0x1p62)
+        fits--;
+    return SOTTO_FAIL(
+        err, SOTTO_INVALID,
+        "sums could overflow: %" PRIu32 " updates of weight %" PRIu32
+        " and range %g with %u fraction bits pass 2^62; lower fraction_bits to %u, or "
+        "weight_max, or clip_norm",
+        spec->accept_max, spec->weight_max, (double)p->range, p->fraction_bits, fits);
 }
 
 /* accept_max * weight_max * (ceil(clip_inf * 2^F) + 1) < 2^63: no sum of accepted updates can wrap.
@@ -73,6 +123,7 @@ static enum sotto_status check_sums(const struct codec_spec *spec, struct sotto_
 enum sotto_status codec_spec_check(const struct codec_spec *spec, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     TRY(check_pipeline(&spec->pipeline, err));
+    TRY(check_common(&spec->pipeline, err));
     TRY(check_sections(spec, err));
     if (spec->weight_max < 1 || spec->weight_max > CODEC_WEIGHT_MAX_LIMIT)
         TRY_FAIL(err, SOTTO_INVALID, "weight_max must be 1 to %u, it is %" PRIu32,
@@ -80,7 +131,7 @@ enum sotto_status codec_spec_check(const struct codec_spec *spec, struct sotto_e
     if (spec->accept_max < 1 || spec->accept_max > CODEC_ACCEPT_MAX_LIMIT)
         TRY_FAIL(err, SOTTO_INVALID, "accepted updates must be 1 to %u, they are %" PRIu32,
                  CODEC_ACCEPT_MAX_LIMIT, spec->accept_max);
-    TRY(check_sums(spec, err));
+    TRY(spec->pipeline.range > 0.0f ? check_masked_sums(spec, err) : check_sums(spec, err));
     if (codec_bytes_max(spec) > UINT32_MAX)
         TRY_FAIL(err, SOTTO_INVALID, "a coded update could pass 4 GiB; lower keep or bits");
 out:

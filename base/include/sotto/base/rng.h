@@ -18,7 +18,8 @@ enum rng_purpose {
     RNG_DISTILL = 8,
     RNG_FAULT = 9,
     RNG_FLEET = 10,
-    RNG_SUPPORT = 11,
+    RNG_SUPPORT = 11, /* coordinates that are sent under masks */
+    RNG_ROTATE = 12,  /* signs of a rotation */
 };
 
 /* One block: out = Philox4x32-10(ctr, key). */
