@@ -9,9 +9,9 @@
 #define AGENT_LIST_MAX 1024
 
 struct agent_args {
-    const char *state, *policy, *backend, *tier, *collection, *keys, *log;
-    bool json, once, yes, quiet, help, version;
-    uint64_t count, seed, classes, limit, wait_ms, slice_ms;
+    const char *state, *policy, *backend, *tier, *collection, *keys, *log, *model;
+    bool json, once, yes, test, quiet, help, version;
+    uint64_t count, seed, classes, limit, wait_ms, slice_ms, batch, seconds;
     uint32_t writer_count;
     uint32_t writers[AGENT_LIST_MAX];
     int arg_count;
@@ -49,6 +49,9 @@ enum sotto_status agent_conditions_read(const char *root, const char *file, bool
  */
 enum sotto_status agent_conditions_parse(const char *name, struct view text,
                                          sotto_client_conditions *out, struct sotto_error *err);
+/* Before the first look at devices: what was learned of them lies in the state folder, if there is
+ * one. */
+void agent_setup_devices(const struct agent_args *a);
 /* A stop was asked for by SIGTERM, SIGINT or SIGHUP. */
 bool agent_stopped(void);
 void agent_catch_signals(void);
@@ -62,6 +65,7 @@ int agent_history(struct agent_args *a);
 int agent_forget(struct agent_args *a);
 int agent_document(struct agent_args *a);
 int agent_devices(struct agent_args *a);
+int agent_bench(struct agent_args *a);
 int agent_policy(struct agent_args *a);
 int agent_man(struct agent_args *a);
 void agent_print_policy_defaults(void);

@@ -15,7 +15,8 @@ enum {
     DEVICES = 128,
     POLICY = 256,
     MAN = 512,
-    ALL = 1023
+    BENCH = 1024,
+    ALL = 2047
 };
 
 const struct agent_command agent_commands[] = {
@@ -34,8 +35,11 @@ const struct agent_command agent_commands[] = {
      "sotto-client forget --yes", agent_forget},
     {"document", "FILE|-", 1, 1, DOCUMENT, "Take a newer coordinator document by hand.",
      "sotto-client document coordinator.doc", agent_document},
-    {"devices", "", 0, 0, DEVICES, "Backends that can train here.", "sotto-client devices",
-     agent_devices},
+    {"devices", "", 0, 0, DEVICES,
+     "The processor, backends and Vulkan devices that can train here.",
+     "sotto-client devices --test", agent_devices},
+    {"bench", "", 0, 0, BENCH, "Time training steps of a model on this device; needs no enrolment.",
+     "sotto-client bench --model mnist-cnn --backend cpu", agent_bench},
     {"policy", "[FILE]", 0, 1, POLICY,
      "Print the policy in force; with FILE: check it and put it into force.",
      "sotto-client policy my-limits.txt", agent_policy},
@@ -56,7 +60,13 @@ static const struct option_row option_rows[] = {
     {"state", "DIR", TEXT, AT(state), ALL, "state folder (default $XDG_STATE_HOME/sotto-client)"},
     {"policy", "FILE", TEXT, AT(policy), RUN | ENROLL | IMPORT | POLICY,
      "policy file (default DIR/policy)"},
-    {"backend", "NAME", TEXT, AT(backend), RUN, "backend to train with (see devices)"},
+    {"backend", "NAME", TEXT, AT(backend), RUN | BENCH,
+     "backend to train with (see devices); without it the fastest, bench: each"},
+    {"model", "FILE|NAME", TEXT, AT(model), BENCH,
+     "model package, or a known model as mnist-cnn (default mnist-2nn)"},
+    {"batch", "N", NUMBER, AT(batch), BENCH, "examples a step (default 10)"},
+    {"seconds", "N", NUMBER, AT(seconds), BENCH, "time for each backend (default 2)"},
+    {"test", NULL, FLAG, AT(test), DEVICES, "test every kernel of the Vulkan device now"},
     {"tier", "NAME", TEXT, AT(tier), RUN, "model tier to ask for"},
     {"once", NULL, FLAG, AT(once), RUN, "end after one report, or when told to come back"},
     {"slice", "MS", NUMBER, AT(slice_ms), RUN,

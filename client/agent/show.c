@@ -1,4 +1,4 @@
-/* status, history, devices, policy: the commands that look. */
+/* status, history, policy: the commands that look. */
 #include "agent/agent.h"
 
 #include "lib/client_int.h"
@@ -67,6 +67,13 @@ static void text_collection(void *ctx, const struct devstore_collection *c) {
                data_schema_text(&c->schema, schema, sizeof schema));
 }
 
+static void text_choice(void *ctx, const struct devstore_choice *c) {
+    char hex[2 * WIRE_HASH + 1];
+    buf_printf(ctx, "backend       %s, %.0f examples/s at batch %u of model %.8s (measured: %s)\n",
+               c->kernels, c->samples_per_s, c->batch, num_format_hex(hex, c->model.b, WIRE_HASH),
+               c->detail[0] != '\0' ? c->detail : "no other");
+}
+
 static void text_status(struct devstore *s, const struct facts *f, struct buf *out) {
     char hex[2 * ID_KEY + 1], up[32], down[32];
     buf_printf(out, "state         %s\n", devstore_dir(s));
@@ -85,6 +92,7 @@ static void text_status(struct devstore *s, const struct facts *f, struct buf *o
             buf_printf(out, "endpoint      %s\n", f->document.endpoints[i].address);
     }
     (void)devstore_collection_each(s, text_collection, out, NULL);
+    (void)devstore_choice_each(s, text_choice, out, NULL);
     buf_printf(out, "work          %s\n",
                f->saved.stage == SESSION_ACCEPTED ? "a plan is under way"
                : f->saved.stage == SESSION_SEALED ? "a sealed report waits to be sent"
@@ -104,6 +112,19 @@ static void json_collection(void *ctx, const struct devstore_collection *c) {
     json_put_u64(j, "examples", c->count);
     json_put_u64(j, "bytes", c->bytes);
     json_put_str(j, "schema", data_schema_text(&c->schema, schema, sizeof schema));
+    json_object_end(j);
+}
+
+static void json_choice(void *ctx, const struct devstore_choice *c) {
+    struct json *j = ctx;
+    json_object_begin(j);
+    json_key(j, "model");
+    json_hex(j, c->model.b, WIRE_HASH);
+    json_put_u64(j, "batch", c->batch);
+    json_put_str(j, "backend", c->backend);
+    json_put_str(j, "kernels", c->kernels);
+    json_put_f64(j, "samples_per_s", c->samples_per_s);
+    json_put_str(j, "measured", c->detail);
     json_object_end(j);
 }
 
@@ -128,6 +149,10 @@ static void json_status(struct devstore *s, const struct facts *f, struct buf *o
     json_key(&j, "collections");
     json_array_begin(&j);
     (void)devstore_collection_each(s, json_collection, &j, NULL);
+    json_array_end(&j);
+    json_key(&j, "backends");
+    json_array_begin(&j);
+    (void)devstore_choice_each(s, json_choice, &j, NULL);
     json_array_end(&j);
     json_put_str(&j, "work",
                  f->saved.stage == SESSION_ACCEPTED ? "accepted"
@@ -223,43 +248,9 @@ out:
     return status == SOTTO_OK ? 0 : agent_fail(&err);
 }
 
-/* ---- Devices, policy
+/* ---- Policy
  * --------------------------------------------------------------------------------------------------------
  */
-
-int agent_devices(struct agent_args *a) {
-    const struct kern_backend *list[16];
-    const size_t count = kern_backend_list(list, ARRAY_LEN(list));
-    struct buf out;
-    struct json j;
-    buf_init(&out, 1u << 16);
-    json_init(&j, &out);
-    if (a->json)
-        json_array_begin(&j);
-    for (size_t i = 0; i < count && i < ARRAY_LEN(list); i++) {
-        uint32_t instructions = 0;
-        for (int op = 0; op < KERN_OP_COUNT; op++)
-            instructions += kern_backend_has(list[i], (enum kern_op)op);
-        if (a->json) {
-            json_object_begin(&j);
-            json_put_str(&j, "name", kern_backend_name(list[i]));
-            json_put_str(&j, "kernels", kern_backend_kernel_set(list[i]));
-            json_put_u64(&j, "instructions", instructions);
-            json_put_u64(&j, "all", KERN_OP_COUNT);
-            json_object_end(&j);
-        } else {
-            buf_printf(&out, "%-8s %-36s %u of %d instructions\n", kern_backend_name(list[i]),
-                       kern_backend_kernel_set(list[i]), instructions, (int)KERN_OP_COUNT);
-        }
-    }
-    if (a->json) {
-        json_array_end(&j);
-        buf_put_u8(&out, '\n');
-    }
-    agent_print(&out);
-    buf_deinit(&out);
-    return 0;
-}
 
 /* The policy file's lines as one object: values as they are written there, keys that may stand more
  * than once as a list. Cuts up the text. */

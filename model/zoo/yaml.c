@@ -1,5 +1,6 @@
 /* Models as YAML layers: a table of layer kinds and their options; every error names file, line and
  * column. */
+#include "sotto/config.h"
 #include "sotto/zoo.h"
 
 #include <stdio.h>

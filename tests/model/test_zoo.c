@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sotto/config.h"
 #include "sotto/zoo.h"
 
 #include "support.h"

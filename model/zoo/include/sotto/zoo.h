@@ -1,10 +1,10 @@
-/* Architectures by name, and from YAML layers. Linked by the coordinator, the simulator and
- * benches, never by a device. */
+/* Architectures by name, and from YAML layers. A device links the names alone, for its bench. */
 #ifndef SOTTO_ZOO_H
 #define SOTTO_ZOO_H
 
-#include "sotto/config.h"
 #include "sotto/model.h"
+
+struct config_node;
 
 struct zoo_entry {
     const char *name; /* "mnist-cnn" */
