@@ -240,7 +240,8 @@ static sotto_client_phase phase_of(const sotto_client *c) {
 }
 
 static bool work_is_due(const sotto_client *c) {
-    return c->work.kind != CLIENT_WORK_NONE && c->work.kind != CLIENT_WORK_PREPARED;
+    const bool work = c->work.kind != CLIENT_WORK_NONE && c->work.kind != CLIENT_WORK_PREPARED;
+    return work || client_masks_due(c);
 }
 
 static uint64_t next_ms(const sotto_client *c) {
@@ -307,11 +308,12 @@ static enum sotto_status poll_session(sotto_client *c, bool *busy) {
         status = client_network(c, busy, &c->error);
     if (status == SOTTO_OK && work_is_due(c)) {
         *busy = true;
-        status = client_work_slice(c, &c->error);
+        status = client_masks_due(c) ? client_masks_slice(c, &c->error)
+                                     : client_work_slice(c, &c->error);
     }
     if (status != SOTTO_OK)
         start_over(c);
-    else if (c->session != NULL && session_stage(c->session) == SESSION_SEALED)
+    else if (c->session != NULL && session_stage(c->session) >= SESSION_SEALED)
         c->store_failures = 0;
     return status;
 }

@@ -3,6 +3,7 @@
 #define SOTTO_CLIENT_CLIENT_INT_H
 
 #include "sotto/client.h"
+#include "sotto/client/secure.h"
 #include "sotto/client/session.h"
 #include "store/devstore.h"
 
@@ -56,6 +57,23 @@ struct client_work {
     uint64_t checkpoint_ms; /* the last one's time */
 };
 
+/* A session of secure aggregation: its member, and what of it is to be done. */
+struct client_masks {
+    enum {
+        CLIENT_MASKS_NONE = 0,
+        CLIENT_MASKS_BEGIN,
+        CLIENT_MASKS_TAKE, /* message `kind` with that hash */
+        CLIENT_MASKS_MASK,
+    } work;
+    struct secure_member *member; /* NULL: none, or not begun */
+    uint32_t attempt;
+    enum secagg_kind kind;
+    struct wire_hash hash;
+    struct devstore_masking *masking; /* while masking, as these two */
+    uint32_t *codes;                  /* SECURE_MASK_BLOCK */
+    struct buf bytes;
+};
+
 struct client_enroll {
     struct transport_client *link;
     struct id_token token;
@@ -99,6 +117,7 @@ struct sotto_client {
     sotto_client_conditions conditions;
     bool conditions_changed;
     struct client_work work;
+    struct client_masks masks;
     struct client_enroll enroll;
     struct client_predictor predictor;
 
@@ -168,6 +187,19 @@ enum sotto_status client_work_slice(struct sotto_client *c, struct sotto_error *
 void client_work_cancel(struct sotto_client *c); /* keeps a checkpoint of training under way */
 void client_work_clear(struct sotto_client *c);
 uint32_t client_work_permille(const struct sotto_client *c);
+
+/* ---- masks.c
+ * -------------------------------------------------------------------------------------------------------------
+ */
+/* Carries out a SECURE action; the work of it is done in slices. */
+enum sotto_status client_masks_act(struct sotto_client *c, const struct session_action *a,
+                                   struct sotto_error *err);
+bool client_masks_due(const struct sotto_client *c);
+enum sotto_status client_masks_slice(struct sotto_client *c, struct sotto_error *err);
+/* The payload of a SEND that has one, valid until the next. */
+enum sotto_status client_masks_chunk(struct sotto_client *c, const struct session_action *a,
+                                     struct view *out, struct sotto_error *err);
+void client_masks_end(struct sotto_client *c); /* wipes the member's secrets */
 
 /* ---- enroll.c
  * ------------------------------------------------------------------------------------------------------------

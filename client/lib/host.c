@@ -71,7 +71,7 @@ static enum sotto_status store_one(struct sotto_client *c, const struct session_
     if (a->kind == SESSION_DO_STORE_COUNTERS)
         return devstore_buckets_put(c->store, a->bytes_left, a->rounds_left, err);
     if (a->kind == SESSION_DO_SECURE_BEGIN)
-        return SOTTO_OK;
+        return devstore_secure_begin(c->store, &a->terms_hash, a->attempt, err);
     return note(c, a->text, err);
 }
 
@@ -120,8 +120,9 @@ static enum sotto_status send_one(struct sotto_client *c, const struct session_a
     if (c->link == NULL)
         return SOTTO_OK;
     if (a->has_chunk) {
-        TRY(devstore_report_chunk(c->store, &a->terms_hash, a->chunk, &c->chunk, err));
-        payload = buf_view(&c->chunk);
+        TRY(client_masks_chunk(c, a, &payload, err));
+        if (payload.p == NULL) /* of a session that is over */
+            return SOTTO_OK;
     }
     TRY(wire_encode(a->message, &c->frame, err));
     /* A full queue or a broken link is like a lost message: the session's timers send it again. */
@@ -177,7 +178,7 @@ static enum sotto_status act(struct sotto_client *c, const struct session_action
     case SESSION_DO_SECURE_CHUNK:
     case SESSION_DO_SECURE_TAKE:
     case SESSION_DO_SECURE_END:
-        break;
+        return client_masks_act(c, a, err);
     }
     return SOTTO_OK;
 }
@@ -246,6 +247,7 @@ enum sotto_status client_session_make(struct sotto_client *c, struct sotto_error
     config.serial = c->identity.serial;
     memcpy(config.authority_key, c->identity.authority, ID_KEY);
     config.policy = c->policy.session;
+    config.certified = c->identity.certified;
     config.memory_bytes = c->policy.session.arena_bytes_max;
     WIRE_SET_TEXT(config.backend, kern_backend_kernel_set(c->backend));
     WIRE_SET_TEXT(config.tier, c->tier);
@@ -267,6 +269,7 @@ out:
 
 void client_session_end(struct sotto_client *c) {
     client_link_close(c);
+    client_masks_end(c);
     session_free(c->session);
     c->session = NULL;
 }

@@ -302,6 +302,13 @@ void session_on_secure_failed(struct session *s, const struct session_event *e) 
         leave(s, e->error != NULL ? e->error->message : "it cannot go on");
 }
 
+void session_secure_lost(struct session *s, const char *message) {
+    if (!s->secure.sending || s->secure.out_kind != SECAGG_MASKED)
+        return;
+    s->secure.out_kind = 0;
+    leave(s, message);
+}
+
 /* ---- Uploads
  * ----------------------------------------------------------------------------------------------------------
  */

@@ -205,6 +205,8 @@ static void on_failed(struct session *s, const struct sotto_error *error) {
     const enum sotto_status status = error != NULL ? error->status : SOTTO_INTERNAL;
     if (s->stage == SESSION_SEALED && s->phase == SESSION_REPORT)
         report_lost(s, message);
+    else if (s->stage == SESSION_READY && s->phase == SESSION_SECURE)
+        session_secure_lost(s, message);
     if (s->stage != SESSION_ACCEPTED)
         return;
     if (s->phase == SESSION_TRAIN) {

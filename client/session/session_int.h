@@ -157,6 +157,8 @@ void session_secure_timers(struct session *s);
 uint64_t session_secure_next_ms(const struct session *s);
 /* Of READY terms: KEPT or RETURNED; with a masked input out there the mass is gone anyway. */
 void session_secure_finish(struct session *s, sotto_Outcome outcome);
+/* The masked message cannot be read any more. */
+void session_secure_lost(struct session *s, const char *message);
 void session_on_secure_out(struct session *s, const struct session_event *e);
 void session_on_secure_failed(struct session *s, const struct session_event *e);
 void session_on_secure_state(struct session *s, const sotto_SecureState *m);
