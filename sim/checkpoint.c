@@ -6,7 +6,7 @@
 #include "sim.h"
 
 #define MAGIC      "sotto-sim checkpoint"
-#define FORMAT     1u
+#define FORMAT     2u
 #define HASH_LABEL "sotto sim checkpoint v1"
 
 /* ---- Parsing */
@@ -37,7 +37,9 @@ static void check_lists(struct reader *r, const struct checkpoint *c) {
     reader_init(&in, c->versions);
     for (uint32_t i = 0; i < c->version_count && in.status == SOTTO_OK; i++) {
         (void)reader_u32(&in, "version");
-        (void)reader_bytes(&in, (size_t)weights, "weights");
+        const uint8_t arrays = reader_u8(&in, "arrays");
+        good = (arrays == 1 || arrays == 2) && good;
+        (void)reader_bytes(&in, (size_t)weights * arrays, "weights");
     }
     good = good && in.status == SOTTO_OK && reader_left(&in) == 0;
     reader_init(&in, c->masses);
@@ -45,7 +47,7 @@ static void check_lists(struct reader *r, const struct checkpoint *c) {
         good = reader_u32(&in, "client") < c->head.clients && good;
         const uint32_t n = reader_u32(&in, "count");
         for (uint32_t k = 0; k < n && in.status == SOTTO_OK; k++) {
-            good = reader_u32(&in, "index") < c->head.parameters && good;
+            (void)reader_u32(&in, "index"); /* put back where it fits what clients keep */
             (void)reader_u32(&in, "value");
         }
     }
@@ -174,7 +176,10 @@ static enum sotto_status put_versions(const struct sim *s, struct buf *b, struct
             continue;
         seen[v->package->number] = 0;
         buf_put_u32(b, v->package->number);
+        buf_put_u8(b, v->control ? 2 : 1);
         buf_put(b, v->params, (size_t)s->x->graph.layout.total * sizeof(float));
+        if (v->control)
+            buf_put(b, v->control, (size_t)s->x->graph.layout.total * sizeof(float));
     }
     end_part(b, begin);
     mem_free(seen);
@@ -346,8 +351,9 @@ static enum sotto_status restore_model(struct sim *s, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     if (v->params != v->master)
         mem_free(v->params);
+    mem_free(v->control);
     mem_free(v->master);
-    v->params = NULL;
+    v->params = v->control = NULL;
     v->master = mem_dup(s->checkpoint.master.p, s->checkpoint.master.n);
     if (!v->master)
         TRY_FAIL(err, SOTTO_NOMEM, "no memory for a model");
@@ -369,19 +375,23 @@ static enum sotto_status restore_versions(struct sim *s, struct sotto_error *err
     reader_init(&in, s->checkpoint.versions);
     for (uint32_t i = 0; i < s->checkpoint.version_count; i++) {
         const uint32_t number = reader_u32(&in, "version");
+        const bool controlled = reader_u8(&in, "arrays") == 2;
         const struct view params = reader_bytes(&in, bytes, "weights");
+        const struct view control = reader_bytes(&in, controlled ? bytes : 0, "control variates");
         for (uint32_t k = 0; k < s->device_count; k++) {
             const struct sim_version *v = needs(s, k);
             if (!v || v->package->number != number || v->params)
                 continue;
             struct sim_version *to = s->devices[k].job->plan->base;
             to->params = mem_dup(params.p, bytes);
-            if (!to->params)
+            if (controlled)
+                to->control = mem_dup(control.p, bytes);
+            if (!to->params || (controlled && !to->control))
                 return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a version");
         }
     }
     for (uint32_t k = 0; k < s->device_count; k++)
-        if (needs(s, k) && !needs(s, k)->params)
+        if (needs(s, k) && (!needs(s, k)->params || (s->has_control && !needs(s, k)->control)))
             return lost(err);
     return SOTTO_OK;
 }
@@ -404,6 +414,8 @@ static enum sotto_status restore_masses(struct sim *s, struct sotto_error *err) 
             return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a mass");
         for (; m->count < count; m->count++) {
             const uint32_t index = reader_u32(&in, "index"), bits = reader_u32(&in, "value");
+            if (index >= s->kept_count)
+                return lost(err);
             m->index[m->count] = index;
             memcpy(&m->value[m->count], &bits, sizeof bits);
         }

@@ -272,17 +272,17 @@ enum sotto_status device_wake(struct sim *s, uint32_t device, struct sotto_error
 
 /* ---- The end of a training */
 
-static enum sotto_status keep_residual(struct sim *s, uint32_t device, struct sim_job *j,
-                                       struct sotto_error *err) {
+static enum sotto_status keep(struct sim *s, uint32_t device, struct sim_job *j,
+                              struct sotto_error *err) {
     struct sim_device *d = &s->devices[device];
-    if (j->plan->evaluation || !j->plan->terms.pipeline.error_feedback)
+    if (j->plan->evaluation || !s->residuals)
         return SOTTO_OK;
     d->residual_round = j->plan->round;
     if (journal_reads(&s->journal)) /* a checkpoint has it */
         return SOTTO_OK;
-    const enum sotto_status status = residuals_write(s->residuals, device, j->residual, err);
-    mem_free(j->residual);
-    j->residual = NULL;
+    const enum sotto_status status = residuals_write(s->residuals, device, j->kept, err);
+    mem_free(j->kept);
+    j->kept = NULL;
     mass_free(d->mass);
     d->mass = j->mass;
     j->mass = NULL;
@@ -299,7 +299,7 @@ enum sotto_status device_trained(struct sim *s, uint32_t device, uint64_t id,
         return SOTTO_OK; /* stopped meanwhile */
     TRY(job_wait(j, err));
     if (j->status == SOTTO_OK) {
-        TRY(keep_residual(s, device, j, err)); /* with the report, as in one transaction */
+        TRY(keep(s, device, j, err)); /* with the report, as in one transaction */
         d->sealed = true;
         e.report.bytes = j->report_bytes;
         e.report.hash = j->report_hash;
@@ -318,23 +318,22 @@ enum sotto_status device_settle(struct sim *s, uint32_t device, uint32_t round,
                                 sotto_Outcome outcome, struct sotto_error *err) {
     struct sim_device *d = &s->devices[device];
     enum sotto_status status = SOTTO_OK;
-    const uint32_t n = s->x->graph.layout.total;
-    float *residual = NULL;
+    float *kept = NULL;
     if (d->last_round != round || !d->sealed)
         return SOTTO_OK;
     d->open_outcome = (uint8_t)outcome;
     end_job(d);
     if (d->mass && outcome == sotto_Outcome_OUTCOME_RETURNED) {
-        residual = mem_array(n, sizeof *residual);
-        if (!residual)
-            TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual");
-        TRY(residuals_read(s->residuals, device, residual, err));
+        kept = mem_array(s->kept_count, sizeof *kept);
+        if (!kept)
+            TRY_FAIL(err, SOTTO_NOMEM, "no memory for what client %u keeps", device);
+        TRY(residuals_read(s->residuals, device, kept, err));
         for (uint32_t i = 0; i < d->mass->count; i++)
-            residual[d->mass->index[i]] += d->mass->value[i];
-        TRY(residuals_write(s->residuals, device, residual, err));
+            kept[d->mass->index[i]] += d->mass->value[i];
+        TRY(residuals_write(s->residuals, device, kept, err));
     }
 out:
-    mem_free(residual);
+    mem_free(kept);
     mass_free(d->mass);
     d->mass = NULL;
     return status;

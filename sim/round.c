@@ -27,6 +27,7 @@ void sim_version_drop(struct sim_version *v) {
         return;
     if (v->params != v->master)
         mem_free(v->params);
+    mem_free(v->control);
     mem_free(v->master);
     sim_package_drop(v->package);
     mem_free(v);
@@ -58,7 +59,7 @@ static enum sotto_status put_hash(struct wire_hash **list, size_t *cap, size_t a
 enum sotto_status sim_version_params(const struct sim *s, struct sim_version *v,
                                      struct sotto_error *err) {
     struct package decoded;
-    if (s->x->settings.task.downlink == PACKAGE_F32) {
+    if (s->x->settings.task.downlink == PACKAGE_F32 && !s->has_control) {
         v->params = v->master; /* exactly what a device decodes */
         return SOTTO_OK;
     }
@@ -68,6 +69,11 @@ enum sotto_status sim_version_params(const struct sim *s, struct sim_version *v,
         v->params = decoded.params;
         decoded.params = NULL;
     }
+    for (uint32_t i = 0; s->has_control && i < decoded.extra_count; i++)
+        if (strcmp(decoded.extras[i].name, PACKAGE_CONTROL) == 0) {
+            v->control = decoded.extras[i].values;
+            decoded.extras[i].values = NULL;
+        }
     package_deinit(&decoded);
     return status;
 }
@@ -502,6 +508,7 @@ static enum sotto_status server_step(struct sim *s, struct advance_out *a,
         .group_count = summed,
         .master = s->version->master,
         .state = s->state,
+        .devices = round_device_count(s->engine),
         .best_loss = s->best_loss,
         .best_accuracy = s->best_accuracy,
         .backend = s->backend,

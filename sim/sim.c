@@ -25,22 +25,32 @@ out:
     return status;
 }
 
+/* What a client has to keep under this task. */
+static void shape_kept(struct sim *s) {
+    struct train_rule rule;
+    const uint32_t n = s->x->graph.layout.total;
+    task_rule(&s->x->settings.task, &rule);
+    s->has_control = rule.algorithm == TRAIN_SCAFFOLD;
+    s->control_at = s->x->settings.task.error_feedback ? n : 0;
+    s->kept_count = s->control_at + (s->has_control ? n : 0);
+}
+
 static enum sotto_status make_fleet(struct sim *s, const char *temp_dir, struct sotto_error *err) {
     s->devices = mem_array(s->device_count, sizeof *s->devices);
     if (!s->devices)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u clients", s->device_count);
-    if (!s->x->settings.task.error_feedback)
+    if (s->kept_count == 0)
         return SOTTO_OK;
     if (s->checkpoint_dir) {
         char path[IO_PATH_MAX];
         const enum sotto_status status =
             io_join(path, sizeof path, s->checkpoint_dir, CHECKPOINT_RESIDUALS, err);
         return status == SOTTO_OK ? residuals_open_at(path, s->resume, s->device_count,
-                                                      s->x->graph.layout.total, &s->residuals, err)
+                                                      s->kept_count, &s->residuals, err)
                                   : status;
     }
     const char *dir = temp_dir ? temp_dir : getenv("TMPDIR");
-    return residuals_open(dir && dir[0] ? dir : "/tmp", s->device_count, s->x->graph.layout.total,
+    return residuals_open(dir && dir[0] ? dir : "/tmp", s->device_count, s->kept_count,
                           &s->residuals, err);
 }
 
@@ -91,6 +101,7 @@ enum sotto_status sim_open(const struct experiment *x, const struct sim_config *
     snprintf(s->totals.kernel_set, sizeof s->totals.kernel_set, "%s",
              kern_backend_kernel_set(s->backend));
     TRY(make_identities(s, err));
+    shape_kept(s);
     TRY(make_checkpoints(s, config, err));
     TRY(make_fleet(s, config->temp_dir, err));
     TRY(workers_open(s, config->workers, config->profile, err));

@@ -60,8 +60,9 @@ struct sim_package { /* kept longer than its version's weights: older ones are b
 };
 struct sim_version {
     uint32_t refs;
-    float *master; /* layout.total */
-    float *params; /* as devices decode them; the master itself where the downlink is f32 */
+    float *master;  /* layout.total */
+    float *params;  /* as devices decode them; the master itself where the downlink is f32 */
+    float *control; /* control variates that came with them, as devices decode them; or NULL */
     struct sim_package *package; /* counted */
     struct wire_hash digest;
 };
@@ -81,7 +82,8 @@ struct sim_plan {
 
 enum sim_job_kind { SIM_TRAIN, SIM_ADD, SIM_DELTA };
 enum sim_job_state { SIM_JOB_NEW, SIM_JOB_QUEUED, SIM_JOB_DONE };
-/* What a report would give back to the residual if it is not used: coordinates and values. */
+/* What a report would give back if it is not used: what is added to which coordinate of what the
+ * client keeps. */
 struct sim_mass {
     uint32_t count;
     uint32_t *index;
@@ -103,13 +105,13 @@ struct sim_job {
     struct sotto_error error;
     /* TRAIN, then ADD of the same object */
     uint32_t examples;
-    bool carried; /* a residual from before goes in */
+    bool carried; /* the residual from before is not too old */
     struct train_metrics metrics;
     struct codec_update update;
     struct buf report;     /* sealed, when sealing is on */
     uint64_t report_bytes; /* as it travels */
     struct wire_hash report_hash;
-    float *residual; /* the new one, kept by the device once the report is sealed; NULL: none */
+    float *kept; /* what the device keeps once the report is sealed; NULL: nothing */
     struct sim_mass *mass;
     uint32_t group;
     /* DELTA */
@@ -164,6 +166,7 @@ struct sim_worker {
     uint32_t trainer_rows; /* of a full batch; 0: the rule says */
     struct evaluator *evaluator;
     float *scratch;
+    float *drift; /* of control variates, then their change; NULL: the task has none */
     struct sim_profile *profile; /* NULL: off */
 };
 
@@ -217,7 +220,11 @@ struct sim {
     uint32_t outstanding;
     uint64_t job_ids;
     uint64_t train_begin_ns, train_end_ns;
+    /* What a client keeps: its residual (with error feedback), then its control variate (SCAFFOLD):
+     * kept_count values in one slot, control_at: where the second begins. NULL: neither. */
     struct sim_residuals *residuals;
+    uint32_t kept_count, control_at;
+    bool has_control;
     /* checkpoints */
     struct sim_journal journal;
     const char *checkpoint_dir;                   /* NULL: none */
@@ -310,7 +317,7 @@ enum sotto_status sim_first_version(struct sim *s, struct sotto_error *err);
 enum sotto_status sim_version_noted(struct sim *s, const struct wire_hash *digest,
                                     const struct wire_hash *package_hash, uint64_t package_bytes,
                                     struct sotto_error *err);
-/* Fills v->params, as devices decode them, from its master and package. */
+/* Fills v->params and v->control, as devices decode them, from its master and package. */
 enum sotto_status sim_version_params(const struct sim *s, struct sim_version *v,
                                      struct sotto_error *err);
 void sim_round_deinit(struct sim *s);

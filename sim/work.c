@@ -33,7 +33,7 @@ static void job_recycle(struct sim_job *j) {
     sim_plan_drop(j->plan);
     sim_package_drop(j->from);
     sim_package_drop(j->to);
-    mem_free(j->residual);
+    mem_free(j->kept);
     mass_free(j->mass);
     const struct codec_update update = j->update;
     const struct buf report = j->report;
@@ -170,10 +170,25 @@ static void phase_end(struct sim_worker *w, enum sim_phase phase, uint64_t begin
         w->profile->phase[phase] += (double)(clock_mono_ns() - begin_ns) * 1e-9;
 }
 
-static enum sotto_status keep_mass(struct sim_job *j, const float *decoded, uint32_t n) {
-    uint32_t count = 0;
+static void mass_add(struct sim_mass *m, const float *values, uint32_t n, uint32_t first,
+                     float sign) {
     for (uint32_t i = 0; i < n; i++)
-        count += decoded[i] != 0.0f;
+        if (values[i] != 0.0f) {
+            m->index[m->count] = first + i;
+            m->value[m->count++] = sign * values[i];
+        }
+}
+
+/* decoded, change: what was sent of the update and of the control variate; NULL: neither is kept
+ * account of. The first would go back to the residual, the second out of the variate. */
+static enum sotto_status keep_mass(struct sim_job *j, const float *decoded, const float *change) {
+    const struct sim *s = j->sim;
+    const uint32_t n = s->x->graph.layout.total;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        count += decoded && decoded[i] != 0.0f;
+        count += change && change[i] != 0.0f;
+    }
     struct sim_mass *m = mem_zalloc(sizeof *m);
     j->mass = m;
     if (!m)
@@ -184,11 +199,10 @@ static enum sotto_status keep_mass(struct sim_job *j, const float *decoded, uint
     m->value = mem_array(count, sizeof *m->value);
     if (!m->index || !m->value)
         return SOTTO_NOMEM;
-    for (uint32_t i = 0; i < n; i++)
-        if (decoded[i] != 0.0f) {
-            m->index[m->count] = i;
-            m->value[m->count++] = decoded[i];
-        }
+    if (decoded)
+        mass_add(m, decoded, n, 0, 1.0f);
+    if (change)
+        mass_add(m, change, n, s->control_at, -1.0f);
     return SOTTO_OK;
 }
 
@@ -214,28 +228,62 @@ static enum sotto_status trainer_for(struct sim_worker *w, struct sim_job *j) {
     return status;
 }
 
+/* What the client has kept: a residual that is not too old, a control variate. */
+static enum sotto_status load_kept(struct sim_job *j) {
+    const struct sim *s = j->sim;
+    if (!s->residuals)
+        return SOTTO_OK;
+    j->kept = mem_array(s->kept_count, sizeof *j->kept);
+    if (!j->kept)
+        return SOTTO_FAIL(&j->error, SOTTO_NOMEM, "no memory for what client %u keeps", j->device);
+    const enum sotto_status status = residuals_read(s->residuals, j->device, j->kept, &j->error);
+    if (status == SOTTO_OK && !j->carried)
+        memset(j->kept, 0, s->control_at * sizeof *j->kept);
+    return status;
+}
+
 static enum sotto_status train(struct sim_job *j, struct sim_worker *w) {
     struct sim *s = j->sim;
     enum sotto_status status;
     const sotto_Terms *t = &j->plan->terms;
+    const struct sim_version *base = j->plan->base;
     const struct examples examples = experiment_client(s->x, j->device);
     const struct train_stream stream = {t->task_seed, t->round, (uint64_t)j->device + 1};
-    const uint32_t n = s->x->graph.layout.total;
     TRY(trainer_for(w, j));
-    TRY(trainer_begin(w->trainer, j->plan->base->params, &examples, &stream, &j->error));
+    TRY(load_kept(j));
+    TRY(trainer_begin(w->trainer, base->params, &examples, &stream, &j->error));
+    if (s->has_control) {
+        terms_drift(t, s->x->graph.layout.total, base->control, j->kept + s->control_at, w->drift);
+        trainer_drift(w->trainer, w->drift);
+    }
     TRY(trainer_advance(w->trainer, 0, NULL, &j->error));
     trainer_finish(w->trainer, w->scratch, &j->metrics);
     if (w->profile)
         w->profile->steps += trainer_steps_done(w->trainer);
-    if (t->pipeline.error_feedback) {
-        j->residual = mem_array(n, sizeof *j->residual);
-        if (!j->residual)
-            TRY_FAIL(&j->error, SOTTO_NOMEM, "no memory for a residual");
-        if (j->carried)
-            TRY(residuals_read(s->residuals, j->device, j->residual, &j->error));
-    }
 out:
     return status;
+}
+
+/* From trained weights to the coded update, and what the client keeps of it. */
+static enum sotto_status encode(struct sim_job *j, struct sim_worker *w) {
+    const struct sim *s = j->sim;
+    const bool evaluation = j->plan->evaluation;
+    const bool residual = j->kept && s->control_at > 0, control = j->kept && s->has_control;
+    struct terms_control variates;
+    memset(&variates, 0, sizeof variates);
+    if (control)
+        variates = (struct terms_control){
+            .global = j->plan->base->control, .own = j->kept + s->control_at, .change = w->drift};
+    const enum sotto_status status = terms_encode_update(
+        &j->plan->terms, &s->x->graph.layout, (uint64_t)j->device + 1,
+        evaluation ? NULL : j->plan->base->params, evaluation ? NULL : w->scratch,
+        residual ? j->kept : NULL, control ? &variates : NULL, &j->metrics, j->examples, &j->update,
+        &j->error);
+    if (status != SOTTO_OK || !j->kept)
+        return status;
+    return keep_mass(j, residual ? w->scratch : NULL, control ? w->drift : NULL) == SOTTO_OK
+               ? SOTTO_OK
+               : SOTTO_FAIL(&j->error, SOTTO_NOMEM, "no memory for an update's mass");
 }
 
 static enum sotto_status evaluator_for(struct sim *s, struct sim_worker *w,
@@ -272,12 +320,7 @@ static enum sotto_status run_train(struct sim_job *j, struct sim_worker *w) {
     }
     phase_end(w, evaluation ? SIM_PHASE_EVALUATE : SIM_PHASE_TRAIN, begin_ns);
     begin_ns = phase_begin(w);
-    TRY(terms_encode_update(&j->plan->terms, &s->x->graph.layout, (uint64_t)j->device + 1,
-                            evaluation ? NULL : j->plan->base->params,
-                            evaluation ? NULL : w->scratch, j->residual, &j->metrics, j->examples,
-                            &j->update, &j->error));
-    if (j->residual && keep_mass(j, w->scratch, s->x->graph.layout.total) != SOTTO_OK)
-        TRY_FAIL(&j->error, SOTTO_NOMEM, "no memory for an update's mass");
+    TRY(encode(j, w));
     j->report_bytes = sealed_bytes(&j->update);
     if (s->x->settings.seal) {
         TRY(seal(j));
@@ -441,7 +484,10 @@ enum sotto_status workers_open(struct sim *s, unsigned workers, bool profile,
         s->worker[i].scratch = mem_array(s->x->graph.layout.total, sizeof(float));
         if (profile)
             s->worker[i].profile = mem_zalloc(sizeof *s->worker[i].profile);
-        if (!s->worker[i].scratch || (profile && !s->worker[i].profile))
+        if (s->has_control)
+            s->worker[i].drift = mem_array(s->x->graph.layout.total, sizeof(float));
+        if (!s->worker[i].scratch || (s->has_control && !s->worker[i].drift) ||
+            (profile && !s->worker[i].profile))
             return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u workers", s->workers);
     }
     s->pool = pool_new(s->workers, POOL_QUEUE);
@@ -465,6 +511,7 @@ void workers_close(struct sim *s) {
         trainer_free(s->worker[i].trainer);
         evaluator_free(s->worker[i].evaluator);
         mem_free(s->worker[i].scratch);
+        mem_free(s->worker[i].drift);
         if (s->worker[i].profile)
             profile_deinit(s->worker[i].profile);
         mem_free(s->worker[i].profile);

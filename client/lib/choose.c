@@ -142,6 +142,7 @@ static enum sotto_status time_backend(struct sotto_client *c, const sotto_Terms 
     if (out == NULL)
         TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", total);
     terms_rule(t, &rule);
+    rule.algorithm = TRAIN_SGD; /* control variates cost no time that could be told */
     TRY(trainer_new(&c->work.package.graph, &rule, c->work.data.count, b, &trainer, err));
     TRY(run_steps(trainer, c, &stream, 1, out, &samples, &seconds, err));
     const uint32_t steps = seconds * 1e3 > CHOOSE_SLOW_MS ? 1 : CHOOSE_STEPS;

@@ -124,17 +124,9 @@ static enum sotto_status measure(struct sotto_client *c, const sotto_Terms *t,
     if (rule.examples_max > 0 && count > rule.examples_max)
         count = rule.examples_max;
     const bool train = t->kind == sotto_Kind_KIND_TRAIN;
-    const struct graph_options options = {
-        .mode = train ? GRAPH_TRAIN : GRAPH_EVAL,
-        .batch = !train           ? CLIENT_EVAL_BATCH
-                 : rule.batch > 0 ? rule.batch
-                                  : count,
-        .momentum = rule.momentum,
-        .weight_decay = rule.weight_decay,
-        .prox_mu = rule.prox_mu,
-        .nesterov = rule.nesterov,
-        .clip_norm = rule.clip_norm,
-    };
+    const struct graph_options options =
+        train ? train_options(&rule, rule.batch > 0 ? rule.batch : count)
+              : (struct graph_options){.mode = GRAPH_EVAL, .batch = CLIENT_EVAL_BATCH};
     const enum sotto_status status =
         graph_compile_program(&w->package.graph, &options, &program, err);
     if (status != SOTTO_OK)
@@ -198,25 +190,89 @@ out:
  * --------------------------------------------------------------------------------------------------------
  */
 
+static void describe_residual(const sotto_Terms *t, const struct layout *layout,
+                              struct devstore_residual *out) {
+    struct buf bytes;
+    buf_init(&bytes, (size_t)1 << 20);
+    layout_encode(layout, &bytes);
+    memcpy(out->task_id, t->task_id.bytes, WIRE_TASK_ID);
+    out->layout = wire_hash_of("sotto layout v1", buf_view(&bytes));
+    out->round = t->round;
+    buf_deinit(&bytes);
+}
+
+static bool has_control(const sotto_Terms *t) {
+    return t->kind == sotto_Kind_KIND_TRAIN && t->rule.algorithm == WIRE_ALGORITHM_SCAFFOLD;
+}
+
+/* What the package says of the model's control variates. */
+static enum sotto_status global_control(const struct client_work *w, const float **out,
+                                        struct sotto_error *err) {
+    const struct package_extra *e = package_extra_find(&w->package, PACKAGE_CONTROL);
+    if (e == NULL || e->values == NULL)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "the package lacks the control variates that its "
+                          "terms train with");
+    *out = e->values;
+    return SOTTO_OK;
+}
+
+/* This device's, zeros before its first report of the task; the caller's. A damaged file costs what
+ * was learnt, not the device. */
+static enum sotto_status own_control(struct sotto_client *c, const sotto_Terms *t, float **out,
+                                     struct sotto_error *err) {
+    const struct layout *layout = &c->work.package.graph.layout;
+    struct devstore_residual which;
+    float *own = mem_array(layout->total, sizeof *own);
+    *out = own;
+    if (own == NULL)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u control variates", layout->total);
+    describe_residual(t, layout, &which);
+    const enum sotto_status status =
+        devstore_control_get(c->store, &which, own, layout->total, err);
+    if (status != SOTTO_NOT_FOUND && status != SOTTO_CORRUPT)
+        return status;
+    memset(own, 0, layout->total * sizeof *own);
+    return SOTTO_OK;
+}
+
+static enum sotto_status begin_steps(struct sotto_client *c, const sotto_Terms *t,
+                                     struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    const struct train_stream stream = {t->task_seed, t->round, c->identity.serial};
+    const struct examples examples = dataset_examples(&w->data);
+    const float *global = NULL;
+    float *own = NULL;
+    enum sotto_status status;
+    TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
+    if (!has_control(t))
+        return SOTTO_OK;
+    TRY(global_control(w, &global, err));
+    TRY(own_control(c, t, &own, err));
+    terms_drift(t, w->package.graph.layout.total, global, own, own);
+    trainer_drift(w->trainer, own);
+out:
+    mem_free(own);
+    return status;
+}
+
 static enum sotto_status begin_training(struct sotto_client *c, const sotto_Terms *t,
                                         struct sotto_error *err) {
     struct client_work *w = &c->work;
     const struct wire_hash terms = session_terms_hash(c->session);
-    const struct train_stream stream = {t->task_seed, t->round, c->identity.serial};
-    const struct examples examples = dataset_examples(&w->data);
     struct train_rule rule;
     struct buf saved;
     enum sotto_status status;
     terms_rule(t, &rule);
     buf_init(&saved, (size_t)1 << 30);
     TRY(trainer_new(&w->package.graph, &rule, w->data.count, w->backend, &w->trainer, err));
-    TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
+    TRY(begin_steps(c, t, err));
     if (devstore_checkpoint_get(c->store, &terms, &saved, NULL) == SOTTO_OK) {
         if (trainer_resume(w->trainer, buf_view(&saved), NULL) == SOTTO_OK)
             client_log(c, "training goes on at step %u of %u", trainer_steps_done(w->trainer),
                        trainer_steps_total(w->trainer));
         else
-            TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
+            TRY(begin_steps(c, t, err));
     }
     w->checkpoint_ms = clock_mono_ms();
     w->train_ns = 0;
@@ -243,49 +299,91 @@ static enum sotto_status begin_work(struct sotto_client *c, struct sotto_error *
     return status;
 }
 
-/* Seals and stores what was computed. values: the decoded update of count coordinates, or NULL for
- * an evaluation. */
+/* Seals and stores what was computed. what: residual, control variate and what is decoded of them,
+ * each NULL where there is none; the rest is filled in. */
 static enum sotto_status seal_and_store(struct sotto_client *c, const sotto_Terms *t,
                                         const struct codec_update *update,
-                                        const struct devstore_residual *which,
-                                        const float *residual, const float *values, uint32_t count,
-                                        struct session_event *e, struct sotto_error *err) {
+                                        struct devstore_seal *what, struct session_event *e,
+                                        struct sotto_error *err) {
     uint8_t content_key[SEAL_KEY];
     struct buf report;
-    struct devstore_seal seal;
     enum sotto_status status;
-    memset(&seal, 0, sizeof seal);
     buf_init(&report, (size_t)WIRE_BLOB_MAX);
-    seal.terms = session_terms_hash(c->session);
+    what->terms = session_terms_hash(c->session);
     id_random(content_key, sizeof content_key);
-    TRY(seal_report(update, t->round_key.bytes, &seal.terms, c->identity.serial, content_key,
+    TRY(seal_report(update, t->round_key.bytes, &what->terms, c->identity.serial, content_key,
                     &report, err));
-    seal.t = t;
-    seal.report = buf_view(&report);
-    seal.report_hash = wire_hash_of(SESSION_LABEL_REPORT, seal.report);
-    seal.residual = *which;
-    seal.residual_values = residual;
-    seal.decoded = residual != NULL ? values : NULL;
-    seal.count = count;
-    TRY(devstore_seal(c->store, &seal, clock_wall_ms(), err));
+    what->t = t;
+    what->report = buf_view(&report);
+    what->report_hash = wire_hash_of(SESSION_LABEL_REPORT, what->report);
+    TRY(devstore_seal(c->store, what, clock_wall_ms(), err));
     e->kind = SESSION_TRAINED;
     e->report.bytes = report.len;
-    e->report.hash = seal.report_hash;
+    e->report.hash = what->report_hash;
 out:
     id_wipe(content_key, sizeof content_key);
     buf_deinit(&report);
     return status;
 }
 
-static void describe_residual(const sotto_Terms *t, const struct layout *layout,
-                              struct devstore_residual *out) {
-    struct buf bytes;
-    buf_init(&bytes, (size_t)1 << 20);
-    layout_encode(layout, &bytes);
-    memcpy(out->task_id, t->task_id.bytes, WIRE_TASK_ID);
-    out->layout = wire_hash_of("sotto layout v1", buf_view(&bytes));
-    out->round = t->round;
-    buf_deinit(&bytes);
+/* The arrays of a training's end, of the layout's size, NULL where there is none; the caller's. */
+struct finished {
+    float *trained, *residual;
+    struct terms_control control;
+};
+
+static void finished_deinit(struct finished *f) {
+    mem_free(f->trained);
+    mem_free(f->residual);
+    mem_free(f->control.own);
+    mem_free(f->control.change);
+}
+
+/* The weights come out of the trainer, whose memory makes room for the rest. */
+static enum sotto_status take_trained(struct sotto_client *c, uint32_t total, struct finished *f,
+                                      struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    f->trained = mem_array(total, sizeof *f->trained);
+    if (f->trained == NULL)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", total);
+    const uint64_t begin = clock_mono_ns();
+    const uint32_t steps = trainer_steps_done(w->trainer);
+    trainer_finish(w->trainer, f->trained, &w->metrics);
+    client_choose_trained(c, (double)w->metrics.seen * (steps - w->first_step) / steps,
+                          (double)(w->train_ns + clock_mono_ns() - begin) * 1e-9);
+    trainer_free(w->trainer);
+    w->trainer = NULL;
+    dataset_deinit(&w->data);
+    w->have_data = false;
+    return SOTTO_OK;
+}
+
+/* What the task has left on this device: a residual, a control variate. */
+static enum sotto_status load_kept(struct sotto_client *c, const sotto_Terms *t,
+                                   const struct devstore_residual *which, uint32_t total,
+                                   struct finished *f, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    if (t->has_pipeline && t->pipeline.error_feedback) {
+        f->residual = mem_array(total, sizeof *f->residual);
+        if (f->residual == NULL)
+            TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual of %u weights", total);
+        status = devstore_residual_get(c->store, which, t->pipeline.residual_rounds_max,
+                                       f->residual, total, err);
+        if (status == SOTTO_NOT_FOUND || status == SOTTO_CORRUPT)
+            memset(f->residual, 0, total * sizeof *f->residual);
+        else if (status != SOTTO_OK)
+            goto out;
+        status = SOTTO_OK;
+    }
+    if (has_control(t)) {
+        TRY(global_control(&c->work, &f->control.global, err));
+        TRY(own_control(c, t, &f->control.own, err));
+        f->control.change = mem_array(total, sizeof *f->control.change);
+        if (f->control.change == NULL)
+            TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u control variates", total);
+    }
+out:
+    return status;
 }
 
 static enum sotto_status finish_training(struct sotto_client *c, struct session_event *e,
@@ -294,48 +392,32 @@ static enum sotto_status finish_training(struct sotto_client *c, struct session_
     struct client_work *w = &c->work;
     const struct layout *layout = &w->package.graph.layout;
     const uint32_t examples = w->data.count;
-    const uint32_t total = layout->total;
-    struct devstore_residual which;
+    struct finished f;
+    struct devstore_seal what;
     struct codec_update update;
-    float *trained = NULL, *residual = NULL;
     enum sotto_status status = SOTTO_OK;
     codec_update_init(&update);
-    memset(&which, 0, sizeof which);
-    describe_residual(t, layout, &which);
+    memset(&f, 0, sizeof f);
+    memset(&what, 0, sizeof what);
+    what.count = layout->total;
+    describe_residual(t, layout, &what.residual);
     if (t->kind == sotto_Kind_KIND_TRAIN) {
-        trained = mem_array(total, sizeof *trained);
-        if (trained == NULL)
-            TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", total);
-        const uint64_t begin = clock_mono_ns();
-        const uint32_t steps = trainer_steps_done(w->trainer);
-        trainer_finish(w->trainer, trained, &w->metrics);
-        client_choose_trained(c, (double)w->metrics.seen * (steps - w->first_step) / steps,
-                              (double)(w->train_ns + clock_mono_ns() - begin) * 1e-9);
-        trainer_free(w->trainer); /* its arena makes room for what follows */
-        w->trainer = NULL;
-        dataset_deinit(&w->data);
-        w->have_data = false;
-        if (t->has_pipeline && t->pipeline.error_feedback) {
-            residual = mem_array(total, sizeof *residual);
-            if (residual == NULL)
-                TRY_FAIL(err, SOTTO_NOMEM, "no memory for a residual of %u weights", total);
-            status = devstore_residual_get(c->store, &which, t->pipeline.residual_rounds_max,
-                                           residual, total, err);
-            if (status == SOTTO_NOT_FOUND || status == SOTTO_CORRUPT)
-                memset(residual, 0, total * sizeof *residual);
-            else if (status != SOTTO_OK)
-                goto out;
-        }
+        TRY(take_trained(c, layout->total, &f, err));
+        TRY(load_kept(c, t, &what.residual, layout->total, &f, err));
     }
-    TRY(terms_encode_update(t, layout, c->identity.serial, w->package.params, trained, residual,
-                            &w->metrics, examples, &update, err));
+    TRY(terms_encode_update(t, layout, c->identity.serial, w->package.params, f.trained, f.residual,
+                            f.control.own != NULL ? &f.control : NULL, &w->metrics, examples,
+                            &update, err));
     package_deinit(&w->package);
     w->have_package = false;
-    TRY(seal_and_store(c, t, &update, &which, residual, trained, total, e, err));
+    what.residual_values = f.residual;
+    what.decoded = f.residual != NULL ? f.trained : NULL;
+    what.control = f.control.own;
+    what.control_change = f.control.change;
+    TRY(seal_and_store(c, t, &update, &what, e, err));
 out:
     codec_update_deinit(&update);
-    mem_free(trained);
-    mem_free(residual);
+    finished_deinit(&f);
     return status;
 }
 

@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+_Static_assert(TRAIN_SGD == WIRE_ALGORITHM_SGD && TRAIN_NOVA == WIRE_ALGORITHM_NOVA &&
+                   TRAIN_SCAFFOLD == WIRE_ALGORITHM_SCAFFOLD,
+               "the terms name algorithms as the model room does");
+
 void terms_rule(const sotto_Terms *t, struct train_rule *out) {
     const struct train_rule plain = TRAIN_RULE_INIT;
     *out = plain;
@@ -19,6 +23,7 @@ void terms_rule(const sotto_Terms *t, struct train_rule *out) {
     out->prox_mu = t->rule.prox_mu;
     out->clip_norm = t->rule.clip_norm;
     out->nesterov = t->rule.nesterov;
+    out->algorithm = (enum train_algorithm)t->rule.algorithm;
 }
 
 void terms_spec(const sotto_Terms *t, const struct layout *layout, struct codec_spec *out) {
@@ -46,32 +51,95 @@ void terms_spec(const sotto_Terms *t, const struct layout *layout, struct codec_
     out->section_count = 1;
     memcpy(out->sections[0].name, "weights", sizeof "weights");
     out->sections[0].layout = layout;
+    if (t->rule.algorithm != WIRE_ALGORITHM_SCAFFOLD)
+        return;
+    out->section_count = 2;
+    memcpy(out->sections[1].name, "control", sizeof "control");
+    out->sections[1].layout = layout;
 }
 
-enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout *layout,
-                                      uint64_t serial, const float *global, float *trained,
-                                      float *residual, const struct train_metrics *metrics,
-                                      uint32_t examples, struct codec_update *out,
-                                      struct sotto_error *err) {
-    struct codec_spec spec;
-    struct codec_input in;
-    struct rng rng;
-    terms_spec(t, layout, &spec);
-    memset(&in, 0, sizeof in);
-    if (spec.section_count > 0) {
-        vec_sub_f32(trained, trained, global, layout->total);
-        in.values[0] = trained;
-        in.residual[0] = spec.pipeline.error_feedback ? residual : NULL;
+void terms_drift(const sotto_Terms *t, uint32_t count, const float *global, const float *own,
+                 float *drift) {
+    for (uint32_t i = 0; i < count; i++)
+        drift[i] = t->rule.lr * (own[i] - global[i]);
+}
+
+/* Karimireddy et al. 2020 (arXiv:1910.06378), option II: c_i+ - c_i = (x - y) / (K lr) - c, with
+ * delta = y - x. */
+static void control_change(const sotto_Terms *t, uint32_t count, const float *delta, uint64_t steps,
+                           struct terms_control *control) {
+    const float scale = (float)(-1.0 / ((double)t->rule.lr * (double)steps));
+    for (uint32_t i = 0; i < count; i++)
+        control->change[i] = scale * delta[i] - control->global[i];
+}
+
+/* The local rule's part of an update: its normalizer, its control variates. */
+static enum sotto_status apply_algorithm(const sotto_Terms *t, uint32_t count, uint32_t weight,
+                                         uint64_t steps, float *delta,
+                                         struct terms_control *control, struct codec_input *in,
+                                         struct sotto_error *err) {
+    struct train_rule rule;
+    terms_rule(t, &rule);
+    if (rule.algorithm == TRAIN_NOVA) {
+        const double normalizer = train_normalizer(&rule, steps);
+        if (!(normalizer > 0.0))
+            return SOTTO_FAIL(err, SOTTO_INVALID, "%llu steps of this rule have no normalizer",
+                              (unsigned long long)steps);
+        const float scale = (float)(1.0 / normalizer);
+        for (uint32_t i = 0; i < count; i++)
+            delta[i] *= scale;
+        in->scalars[CODEC_WEIGHTED_STEPS] = weight * normalizer;
     }
+    if (rule.algorithm == TRAIN_SCAFFOLD) {
+        if (control == NULL || steps == 0)
+            return SOTTO_FAIL(err, SOTTO_INVALID, "an update without its control variates");
+        control_change(t, count, delta, steps, control);
+        in->values[1] = control->change;
+    }
+    return SOTTO_OK;
+}
+
+enum sotto_status terms_input(const sotto_Terms *t, const struct layout *layout,
+                              const float *global, float *trained, float *residual,
+                              struct terms_control *control, const struct train_metrics *metrics,
+                              uint32_t examples, struct codec_input *out, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    memset(out, 0, sizeof *out);
     uint32_t weight = examples < t->weight_max ? examples : t->weight_max;
     if (t->kind == sotto_Kind_KIND_TRAIN && t->rule.examples_max > 0 &&
         weight > t->rule.examples_max)
         weight = t->rule.examples_max;
-    in.scalars[CODEC_WEIGHT] = weight > 0 ? weight : 1;
-    in.scalars[CODEC_STEPS] = (double)metrics->steps;
-    in.scalars[CODEC_LOSS] = metrics->loss > CODEC_LOSS_MAX ? CODEC_LOSS_MAX : metrics->loss;
-    in.scalars[CODEC_CORRECT] = (double)metrics->correct;
-    in.scalars[CODEC_SEEN] = (double)metrics->seen;
+    weight = weight > 0 ? weight : 1;
+    if (t->kind == sotto_Kind_KIND_TRAIN) {
+        vec_sub_f32(trained, trained, global, layout->total);
+        out->values[0] = trained;
+        out->residual[0] = t->has_pipeline && t->pipeline.error_feedback ? residual : NULL;
+        status =
+            apply_algorithm(t, layout->total, weight, metrics->steps, trained, control, out, err);
+    }
+    out->scalars[CODEC_WEIGHT] = weight;
+    out->scalars[CODEC_STEPS] = (double)metrics->steps;
+    out->scalars[CODEC_LOSS] = metrics->loss > CODEC_LOSS_MAX ? CODEC_LOSS_MAX : metrics->loss;
+    out->scalars[CODEC_CORRECT] = (double)metrics->correct;
+    out->scalars[CODEC_SEEN] = (double)metrics->seen;
+    return status;
+}
+
+enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout *layout,
+                                      uint64_t serial, const float *global, float *trained,
+                                      float *residual, struct terms_control *control,
+                                      const struct train_metrics *metrics, uint32_t examples,
+                                      struct codec_update *out, struct sotto_error *err) {
+    enum sotto_status status;
+    struct codec_spec spec;
+    struct codec_input in;
+    struct rng rng;
+    terms_spec(t, layout, &spec);
+    TRY(terms_input(t, layout, global, trained, residual, control, metrics, examples, &in, err));
     rng_init(&rng, t->task_seed, t->round, serial, RNG_ROUNDING);
-    return codec_encode(&spec, &in, &rng, out, err);
+    TRY(codec_encode(&spec, &in, &rng, out, err));
+    if (in.values[1] != NULL)
+        vec_add_f32(control->own, control->own, control->change, layout->total);
+out:
+    return status;
 }

@@ -111,7 +111,7 @@ static void expect_update(struct wire_server *s, uint32_t examples, float *resid
     trainer_finish(trainer, want, &metrics);
     codec_update_init(&update);
     ASSERT_OK(terms_encode_update(&s->terms, &s->graph.layout, s->serial, package.params, want,
-                                  residual, &metrics, examples, &update, &err));
+                                  residual, NULL, &metrics, examples, &update, &err));
     wire_server_open_report(s, got, scalars);
     assert_true(scalars[CODEC_WEIGHT] == examples);
     assert_true(scalars[CODEC_SEEN] == 2.0 * examples);

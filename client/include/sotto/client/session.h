@@ -258,16 +258,33 @@ uint32_t session_secure_have(const struct session *s);
 /* Terms -> training rule and codec spec. */
 void terms_rule(const sotto_Terms *t, struct train_rule *out);
 void terms_spec(const sotto_Terms *t, const struct layout *layout, struct codec_spec *out);
-/* Ends a training: update = trained - global, residual in/out (NULL: none), weight = min(examples,
- * rule.examples_max if any, weight_max), coded with the stream (task_seed, round, serial,
- * RNG_ROUNDING). trained is overwritten with the decoded update. An evaluation has no section: its
- * scalars are all, global, trained and residual may be NULL. Without error feedback in the terms,
- * residual is left alone. out is initialised by the caller. INVALID for values that are not finite.
- */
+/* SCAFFOLD's arrays of one training, layout.total values each. */
+struct terms_control {
+    const float *global; /* c, the package's extra PACKAGE_CONTROL */
+    float *own;          /* in: c_i, zeros before the device's first report of the task; out: the
+                            next one */
+    float *change;       /* out: of own, as the coordinator decodes it */
+};
+/* What trainer_drift takes: lr (c_i - c). drift may be own. */
+void terms_drift(const sotto_Terms *t, uint32_t count, const float *global, const float *own,
+                 float *drift);
+/* Ends a training: what is coded of it, plain or masked. values[0] = trained - global in trained's
+ * place, the residual where the terms have error feedback (NULL: none), weight = min(examples,
+ * rule.examples_max if any, weight_max), the scalars. A rule with a normalizer divides the update by
+ * it; one with control variates needs control (else NULL), whose change is values[1]. An evaluation
+ * has no values: global, trained, residual and control may be NULL. */
+enum sotto_status terms_input(const sotto_Terms *t, const struct layout *layout,
+                              const float *global, float *trained, float *residual,
+                              struct terms_control *control, const struct train_metrics *metrics,
+                              uint32_t examples, struct codec_input *out, struct sotto_error *err);
+/* The plain form: terms_input coded with the stream (task_seed, round, serial, RNG_ROUNDING).
+ * trained and control->change are overwritten with what the coordinator decodes, control->own moves
+ * by that: what coding takes away of a change is sent later. out is initialised by the caller.
+ * INVALID for values that are not finite. */
 enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout *layout,
                                       uint64_t serial, const float *global, float *trained,
-                                      float *residual, const struct train_metrics *metrics,
-                                      uint32_t examples, struct codec_update *out,
-                                      struct sotto_error *err);
+                                      float *residual, struct terms_control *control,
+                                      const struct train_metrics *metrics, uint32_t examples,
+                                      struct codec_update *out, struct sotto_error *err);
 
 #endif
