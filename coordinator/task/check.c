@@ -143,6 +143,135 @@ static enum sotto_status check_pipeline(const struct task_config *t, const struc
     return SOTTO_OK;
 }
 
+/* ---- Sums under masks ---------------------------------------------------------------------- */
+
+static enum sotto_status check_plain(const struct task_config *t, struct sotto_error *err) {
+    if (t->support != CODEC_SUPPORT_OWN)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "uplink.support: a common support is for sums under masks; set "
+                          "privacy.secure_aggregation: required, or leave it out: each device then "
+                          "sends its own largest changes");
+    if (t->range > 0.0)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "uplink.range: a common scale is for sums under masks; set "
+                          "privacy.secure_aggregation: required, or leave it out");
+    return SOTTO_OK;
+}
+
+/* Groups of reports devices each: enough for the smallest group that a device accepts? */
+static enum sotto_status check_groups(const struct task_config *t, const char *key,
+                                      uint64_t reports, struct sotto_error *err) {
+    const uint64_t groups = num_max_u64(t->groups, (reports + t->group_max - 1) / t->group_max);
+    const uint64_t minimum = num_max_u64(t->minimum_group, SECAGG_MEMBERS_MIN);
+    if (reports / groups >= minimum)
+        return SOTTO_OK;
+    return SOTTO_FAIL(err, SOTTO_INVALID,
+                      "%s: %llu devices in %llu secure groups make groups of %llu, but a sum holds "
+                      "%llu at the least; raise %s to %llu, or %s",
+                      key, (unsigned long long)reports, (unsigned long long)groups,
+                      (unsigned long long)(reports / groups), (unsigned long long)minimum, key,
+                      (unsigned long long)(groups * minimum),
+                      t->groups > 1                           ? "lower groups"
+                      : reports >= minimum                    ? "raise privacy.group_max"
+                      : t->minimum_group > SECAGG_MEMBERS_MIN ? "lower privacy.minimum_group"
+                                                              : "use a plain task");
+}
+
+static enum sotto_status check_secure_groups(const struct task_config *t, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct secagg_graph_params graph;
+    if (!secagg_ring_valid((unsigned)t->ring_bits))
+        TRY_FAIL(err, SOTTO_INVALID,
+                 "privacy.ring_bits: %llu is not possible, use 16, 20, 24 or 32",
+                 (unsigned long long)t->ring_bits);
+    if (t->minimum_group > t->group_max)
+        TRY_FAIL(err, SOTTO_INVALID,
+                 "privacy.minimum_group: %llu is more than privacy.group_max, %llu",
+                 (unsigned long long)t->minimum_group, (unsigned long long)t->group_max);
+    TRY(check_groups(t, "cohort", t->cohort, err));
+    if (t->cohort_min > 0)
+        TRY(check_groups(t, "cohort_min", t->cohort_min, err));
+    if (t->evaluate_every > 0 && t->evaluate_cohort > 0)
+        TRY(check_groups(t, "evaluate.cohort", t->evaluate_cohort, err));
+    for (int evaluate = 0; evaluate <= (t->evaluate_every > 0); evaluate++) {
+        status = secagg_group_params(task_group_max(t, evaluate), t->adversarial, t->dropout,
+                                     (enum secagg_adversary)(t->adversary + 1), &graph, err);
+        if (status != SOTTO_OK) {
+            sotto_error_prefix(err, "privacy (a group of %u)", task_group_max(t, evaluate));
+            return SOTTO_INVALID;
+        }
+    }
+out:
+    return status;
+}
+
+static enum sotto_status check_secure_pipeline(const struct task_config *t,
+                                               struct sotto_error *err) {
+    const unsigned fits = masked_bits_max((unsigned)t->ring_bits, task_group_max(t, false));
+    if (t->keep < 1.0 && t->support == CODEC_SUPPORT_OWN)
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "uplink.keep: %g of each device's own largest changes does not sum under "
+            "masks, places would differ; set uplink.support to round or published, or "
+            "uplink.keep to 1",
+            t->keep);
+    if (t->clip_norm <= 0.0)
+        return SOTTO_FAIL(err, SOTTO_INVALID,
+                          "uplink.clip_norm: needed above 0 under masks, the common scale follows "
+                          "from it; a little above the usual norm of an update is good");
+    if (fits == 0)
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "privacy.ring_bits: sums of %u devices do not fit %llu bits; use more, or "
+            "lower privacy.group_max",
+            task_group_max(t, false), (unsigned long long)t->ring_bits);
+    if (t->bits > fits)
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "uplink.bits: %llu do not sum under masks: a group of %u in a ring of %llu "
+            "bits holds %u; set uplink.bits to %u, or raise privacy.ring_bits, or "
+            "lower privacy.group_max",
+            (unsigned long long)t->bits, task_group_max(t, false), (unsigned long long)t->ring_bits,
+            fits, fits);
+    return SOTTO_OK;
+}
+
+/* What devices and coordinator will do at the first round, tried now. */
+static enum sotto_status check_secure_plan(const struct task_config *t, const struct layout *layout,
+                                           struct sotto_error *err) {
+    for (int evaluate = 0; evaluate <= 1; evaluate++) {
+        struct codec_spec spec;
+        struct masked_plan *plan;
+        task_spec(t, layout, evaluate, &spec);
+        const struct masked_terms terms = {.ring_bits = (unsigned)t->ring_bits,
+                                           .members_max = task_group_max(t, evaluate),
+                                           .task_seed = t->seed};
+        const enum sotto_status status = masked_plan_new(&spec, &terms, &plan, err);
+        if (status != SOTTO_OK) {
+            sotto_error_prefix(err, "uplink");
+            return status == SOTTO_LIMIT ? SOTTO_INVALID : status;
+        }
+        const uint64_t bytes = masked_bytes(plan);
+        masked_plan_free(plan);
+        if (bytes > WIRE_BLOB_MAX / 2)
+            return SOTTO_FAIL(err, SOTTO_INVALID,
+                              "the model: a masked update has %llu bytes, a message at most %llu; "
+                              "use a smaller model, or lower uplink.keep",
+                              (unsigned long long)bytes, (unsigned long long)(WIRE_BLOB_MAX / 2));
+    }
+    return SOTTO_OK;
+}
+
+static enum sotto_status check_secure(const struct task_config *t, const struct layout *layout,
+                                      struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    TRY(check_secure_groups(t, err));
+    TRY(check_secure_pipeline(t, err));
+    TRY(check_secure_plan(t, layout, err));
+out:
+    return status;
+}
+
 enum sotto_status task_check(const struct task_config *t, const struct layout *layout,
                              struct sotto_error *err) {
     enum sotto_status status;
@@ -151,6 +280,7 @@ enum sotto_status task_check(const struct task_config *t, const struct layout *l
     TRY(check_times(t, err));
     TRY(check_rule(t, err));
     TRY(check_server(t, err));
+    TRY(task_secure(t) ? check_secure(t, layout, err) : check_plain(t, err));
     TRY(check_pipeline(t, layout, err));
     if (t->distill && t->groups < 2)
         TRY_FAIL(err, SOTTO_INVALID,

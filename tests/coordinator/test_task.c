@@ -3,6 +3,7 @@
 
 #include "task_fixture.h"
 
+#include <math.h>
 #include <string.h>
 
 struct bed {
@@ -100,6 +101,104 @@ static void test_refusals_say_what_to_do(void **state) {
     REFUSED(t.distill = true, "groups of 2 or more");
 }
 
+static struct task_config secure_task(const struct bed *b) {
+    struct task_config t = b->t;
+    t.secure_aggregation = 1;
+    t.cohort = 20;
+    t.weight_max = 1000;
+    t.clip_norm = 5.0;
+    t.keep = 0.1;
+    t.support = CODEC_SUPPORT_ROUND;
+    t.bits = 11;
+    t.stochastic = t.error_feedback = true;
+    return t;
+}
+
+#define SECURE_REFUSED(change, part)                                                               \
+    do {                                                                                           \
+        struct task_config t = secure_task(b);                                                     \
+        change;                                                                                    \
+        ASSERT_FAILS(task_check(&t, &b->layout, &err), SOTTO_INVALID, part);                       \
+    } while (0)
+
+static void test_secure_refusals(void **state) {
+    struct bed *b = *state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    const struct task_config good = secure_task(b);
+    ASSERT_OK(task_check(&good, &b->layout, &err));
+    SECURE_REFUSED(t.support = CODEC_SUPPORT_OWN, "uplink.support to round or published");
+    SECURE_REFUSED(t.bits = 32, "set uplink.bits to 11");
+    SECURE_REFUSED(t.bits = 12, "set uplink.bits to 11");
+    SECURE_REFUSED((t.cohort = 300, t.group_max = 100), "set uplink.bits to 9");
+    SECURE_REFUSED(t.clip_norm = 0.0, "uplink.clip_norm");
+    SECURE_REFUSED(t.cohort = 9, "cohort: 9 devices in 1 secure groups");
+    SECURE_REFUSED(t.groups = 3, "lower groups");
+    SECURE_REFUSED((t.groups = 2, t.cohort_min = 19), "cohort_min: 19");
+    SECURE_REFUSED((t.evaluate_every = 2, t.evaluate_cohort = 5), "evaluate.cohort: 5");
+    SECURE_REFUSED((t.cohort = 15, t.group_max = 10), "raise privacy.group_max");
+    SECURE_REFUSED(t.minimum_group = 21, "raise cohort to 21");
+    SECURE_REFUSED((t.minimum_group = 60, t.group_max = 50), "privacy.minimum_group: 60");
+    SECURE_REFUSED(t.ring_bits = 18, "16, 20, 24 or 32");
+    SECURE_REFUSED((t.cohort = 9000, t.group_max = 9000, t.adversarial = 0.45, t.dropout = 0.5),
+                   "a group of 9000");
+    SECURE_REFUSED((t.weight_max = 1u << 24, t.fraction_bits = 40), "lower fraction_bits");
+    /* The other way round: stages of masks in a plain task. */
+    struct task_config plain = secure_task(b);
+    plain.secure_aggregation = 0;
+    ASSERT_FAILS(task_check(&plain, &b->layout, &err), SOTTO_INVALID, "uplink.support");
+    plain.support = CODEC_SUPPORT_OWN;
+    ASSERT_OK(task_check(&plain, &b->layout, &err));
+    plain.range = 0.5;
+    ASSERT_FAILS(task_check(&plain, &b->layout, &err), SOTTO_INVALID, "uplink.range");
+    /* What does compose: several groups as teachers, a published support, no rotation. */
+    struct task_config more = secure_task(b);
+    more.groups = 2;
+    more.distill = true;
+    more.support = CODEC_SUPPORT_PUBLISHED;
+    more.rotate = false;
+    ASSERT_OK(task_check(&more, &b->layout, &err));
+}
+
+static void test_secure_terms(void **state) {
+    struct bed *b = *state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct task_config t = secure_task(b);
+    const uint8_t id[16] = {1, 2, 3};
+    t.cohort = 250;
+    t.bits = 9;
+    t.evaluate_cohort = 30;
+    t.ring_bits = 16;
+    for (int evaluate = 0; evaluate <= 1; evaluate++) {
+        sotto_Terms terms, back;
+        struct codec_spec spec;
+        struct buf bytes;
+        task_terms(&t, &b->layout, id, 3, evaluate, &terms);
+        task_spec(&t, &b->layout, evaluate, &spec);
+        assert_true(secure_wanted(&terms));
+        assert_int_equal(terms.n_max, evaluate ? 30 : 100);
+        assert_int_equal(spec.accept_max, evaluate ? 30 : 250);
+        assert_int_equal(terms.privacy.minimum_group, 10);
+        assert_int_equal(terms.privacy.ring_bits, 16);
+        assert_int_equal(terms.privacy.exchange_ms, 30000);
+        assert_int_equal(terms.privacy.adversary, SECAGG_SEMI_MALICIOUS);
+        assert_int_equal(terms.pipeline.support, CODEC_SUPPORT_ROUND);
+        assert_int_equal(terms.pipeline.rotate_log2, 15);
+        /* 30 of 300 weights and 10 biases: blocks of 32, with no more than the norm. */
+        assert_true(fabs((double)terms.pipeline.range - 4.5 * 5.0 / sqrt(32.0)) < 1e-5);
+        assert_true(terms.pipeline.range == spec.pipeline.range);
+        terms.package_hash.size = 32; /* and no round key: nothing is sealed */
+        terms.package_bytes = terms.report_bytes_max = 1000;
+        buf_init(&bytes, WIRE_TERMS_MAX);
+        ASSERT_OK(wire_terms_encode(&terms, &bytes, &err));
+        ASSERT_OK(wire_terms_decode(buf_view(&bytes), &back, &err));
+        buf_deinit(&bytes);
+    }
+    t.range = 0.25;
+    struct codec_spec spec;
+    task_spec(&t, &b->layout, false, &spec);
+    assert_true(spec.pipeline.range == 0.25f);
+}
+
 static void test_rule_spec_and_terms_agree(void **state) {
     struct bed *b = *state;
     struct sotto_error err = SOTTO_ERROR_INIT;
@@ -180,6 +279,8 @@ int main(void) {
         cmocka_unit_test(test_rows_are_whole),
         cmocka_unit_test_setup_teardown(test_defaults_pass, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals_say_what_to_do, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_secure_refusals, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_secure_terms, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_rule_spec_and_terms_agree, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_strategies_have_local_rules, bed_setup, bed_teardown),
     };

@@ -65,7 +65,9 @@ extern const char *const task_adversary_names[]; /* enum secagg_adversary - 1 */
     TASK_ROW_("checkins_per_second_max", U64, AT(checkins_per_s_max), "500", 0, 1e6, NULL, "",     \
               "The pace of a large fleet slows down to this many check-ins a second; 0: never.")   \
     TASK_ROW_("weight_max", U64, AT(weight_max), "10000", 1, CODEC_WEIGHT_MAX_LIMIT, NULL,         \
-              "examples", "An update counts for at most this many examples.")                      \
+              "examples",                                                                          \
+              "An update counts for at most this many examples. Under masks values are scaled by " \
+              "its weight over this: much more than devices have costs precision.")                \
     TASK_ROW_("examples_min", U64, AT(examples_min), "1", 0, 2147483647, NULL, "examples",         \
               "A device with fewer declines.")                                                     \
     TASK_ROW_("evaluate.every", U64, AT(evaluate_every), "0", 0, 1e9, NULL, "rounds",              \
