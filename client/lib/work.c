@@ -326,6 +326,15 @@ out:
     return status;
 }
 
+/* The coordinates that the others send too, as the package names them. */
+static struct view common_support(const struct client_work *w, const sotto_Terms *t) {
+    const struct package_extra *e = package_extra_find(&w->package, PACKAGE_SUPPORT);
+    const bool wanted = t->has_pipeline && t->pipeline.support == CODEC_SUPPORT_PUBLISHED;
+    return wanted && e != NULL && e->bits != NULL
+               ? view_of(e->bits, (w->package.graph.layout.total + 7) / 8)
+               : view_of(NULL, 0);
+}
+
 /* The arrays of a training's end, of the layout's size, NULL where there is none; the caller's. */
 struct finished {
     float *trained, *residual;
@@ -386,6 +395,58 @@ out:
     return status;
 }
 
+/* The sealed form: what is decoded of the update is left in f. */
+static enum sotto_status finish_plain(struct sotto_client *c, const sotto_Terms *t,
+                                      uint32_t examples, struct finished *f,
+                                      struct devstore_seal *what, struct session_event *e,
+                                      struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    struct codec_update update;
+    enum sotto_status status;
+    codec_update_init(&update);
+    TRY(terms_encode_update(t, &w->package.graph.layout, c->identity.serial, w->package.params,
+                            f->trained, f->residual, f->control.own != NULL ? &f->control : NULL,
+                            &w->metrics, examples, &update, err));
+    package_deinit(&w->package);
+    w->have_package = false;
+    TRY(seal_and_store(c, t, &update, what, e, err));
+out:
+    codec_update_deinit(&update);
+    return status;
+}
+
+/* The form under masks: coded, and stored until a group is there. */
+static enum sotto_status finish_masked(struct sotto_client *c, const sotto_Terms *t,
+                                       uint32_t examples, struct finished *f,
+                                       struct devstore_seal *what, struct session_event *e,
+                                       struct sotto_error *err) {
+    struct client_work *w = &c->work;
+    const struct layout *layout = &w->package.graph.layout;
+    struct masked_plan *plan = NULL;
+    uint32_t *codes = NULL;
+    enum sotto_status status;
+    TRY(terms_masked_plan(t, layout, common_support(w, t), &plan, err));
+    const uint64_t length = masked_length(plan);
+    codes = length <= SIZE_MAX / sizeof *codes ? mem_array((size_t)length, sizeof *codes) : NULL;
+    if (codes == NULL)
+        TRY_FAIL(err, SOTTO_NOMEM, "no memory for %llu codes", (unsigned long long)length);
+    TRY(terms_encode_masked(t, plan, layout, c->identity.serial, w->package.params, f->trained,
+                            f->residual, f->control.own != NULL ? &f->control : NULL, &w->metrics,
+                            examples, codes, err));
+    masked_plan_free(plan);
+    plan = NULL;
+    package_deinit(&w->package);
+    w->have_package = false;
+    what->terms = session_terms_hash(c->session);
+    what->t = t;
+    TRY(devstore_ready(c->store, what, codes, length, t->privacy.ring_bits, clock_wall_ms(), err));
+    e->kind = SESSION_TRAINED;
+out:
+    masked_plan_free(plan);
+    mem_free(codes);
+    return status;
+}
+
 static enum sotto_status finish_training(struct sotto_client *c, struct session_event *e,
                                          struct sotto_error *err) {
     const sotto_Terms *t = session_terms(c->session);
@@ -394,9 +455,7 @@ static enum sotto_status finish_training(struct sotto_client *c, struct session_
     const uint32_t examples = w->data.count;
     struct finished f;
     struct devstore_seal what;
-    struct codec_update update;
     enum sotto_status status = SOTTO_OK;
-    codec_update_init(&update);
     memset(&f, 0, sizeof f);
     memset(&what, 0, sizeof what);
     what.count = layout->total;
@@ -405,18 +464,12 @@ static enum sotto_status finish_training(struct sotto_client *c, struct session_
         TRY(take_trained(c, layout->total, &f, err));
         TRY(load_kept(c, t, &what.residual, layout->total, &f, err));
     }
-    TRY(terms_encode_update(t, layout, c->identity.serial, w->package.params, f.trained, f.residual,
-                            f.control.own != NULL ? &f.control : NULL, &w->metrics, examples,
-                            &update, err));
-    package_deinit(&w->package);
-    w->have_package = false;
     what.residual_values = f.residual;
     what.decoded = f.residual != NULL ? f.trained : NULL;
     what.control = f.control.own;
     what.control_change = f.control.change;
-    TRY(seal_and_store(c, t, &update, &what, e, err));
+    TRY((secure_wanted(t) ? finish_masked : finish_plain)(c, t, examples, &f, &what, e, err));
 out:
-    codec_update_deinit(&update);
     finished_deinit(&f);
     return status;
 }

@@ -143,3 +143,34 @@ enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout 
 out:
     return status;
 }
+
+enum sotto_status terms_masked_plan(const sotto_Terms *t, const struct layout *layout,
+                                    struct view support, struct masked_plan **out,
+                                    struct sotto_error *err) {
+    struct codec_spec spec;
+    const struct masked_terms terms = {.ring_bits = t->privacy.ring_bits,
+                                       .members_max = t->n_max,
+                                       .task_seed = t->task_seed,
+                                       .round = t->round,
+                                       .mask = support};
+    terms_spec(t, layout, &spec);
+    return masked_plan_new(&spec, &terms, out, err);
+}
+
+enum sotto_status terms_encode_masked(const sotto_Terms *t, const struct masked_plan *plan,
+                                      const struct layout *layout, uint64_t serial,
+                                      const float *global, float *trained, float *residual,
+                                      struct terms_control *control,
+                                      const struct train_metrics *metrics, uint32_t examples,
+                                      uint32_t *codes, struct sotto_error *err) {
+    enum sotto_status status;
+    struct codec_input in;
+    struct rng rng;
+    TRY(terms_input(t, layout, global, trained, residual, control, metrics, examples, &in, err));
+    rng_init(&rng, t->task_seed, t->round, serial, RNG_ROUNDING);
+    TRY(masked_encode(plan, &in, &rng, codes, err));
+    if (in.values[1] != NULL)
+        vec_add_f32(control->own, control->own, control->change, layout->total);
+out:
+    return status;
+}

@@ -270,9 +270,9 @@ void terms_drift(const sotto_Terms *t, uint32_t count, const float *global, cons
                  float *drift);
 /* Ends a training: what is coded of it, plain or masked. values[0] = trained - global in trained's
  * place, the residual where the terms have error feedback (NULL: none), weight = min(examples,
- * rule.examples_max if any, weight_max), the scalars. A rule with a normalizer divides the update by
- * it; one with control variates needs control (else NULL), whose change is values[1]. An evaluation
- * has no values: global, trained, residual and control may be NULL. */
+ * rule.examples_max if any, weight_max), the scalars. A rule with a normalizer divides the update
+ * by it; one with control variates needs control (else NULL), whose change is values[1]. An
+ * evaluation has no values: global, trained, residual and control may be NULL. */
 enum sotto_status terms_input(const sotto_Terms *t, const struct layout *layout,
                               const float *global, float *trained, float *residual,
                               struct terms_control *control, const struct train_metrics *metrics,
@@ -286,5 +286,17 @@ enum sotto_status terms_encode_update(const sotto_Terms *t, const struct layout 
                                       float *residual, struct terms_control *control,
                                       const struct train_metrics *metrics, uint32_t examples,
                                       struct codec_update *out, struct sotto_error *err);
+/* The form under masks: the plan of the terms' vectors. support: the package's bits
+ * (PACKAGE_SUPPORT), empty where it has none; layout is borrowed by the plan. */
+enum sotto_status terms_masked_plan(const sotto_Terms *t, const struct layout *layout,
+                                    struct view support, struct masked_plan **out,
+                                    struct sotto_error *err);
+/* As terms_encode_update, into codes (masked_length of the plan, below 2^ring_bits). */
+enum sotto_status terms_encode_masked(const sotto_Terms *t, const struct masked_plan *plan,
+                                      const struct layout *layout, uint64_t serial,
+                                      const float *global, float *trained, float *residual,
+                                      struct terms_control *control,
+                                      const struct train_metrics *metrics, uint32_t examples,
+                                      uint32_t *codes, struct sotto_error *err);
 
 #endif

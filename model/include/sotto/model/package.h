@@ -30,6 +30,7 @@ struct package_extra {
     uint8_t *bits; /* BITS: (layout.total + 7) / 8 bytes, the lowest bit first; else NULL */
 };
 #define PACKAGE_CONTROL "control" /* SCAFFOLD's server control variate */
+#define PACKAGE_SUPPORT "support" /* bits: the coordinates that updates under masks send */
 
 struct package {
     struct graph graph;
