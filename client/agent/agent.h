@@ -56,6 +56,10 @@ void agent_setup_devices(const struct agent_args *a);
 bool agent_stopped(void);
 void agent_catch_signals(void);
 void agent_print(const struct buf *out);
+struct devstore;
+/* Opens what is there, beside the agent at work. */
+enum sotto_status agent_open_store(const struct agent_args *a, struct devstore **out,
+                                   struct sotto_error *err);
 
 int agent_enroll(struct agent_args *a);
 int agent_run(struct agent_args *a);

@@ -1,15 +1,14 @@
-/* status, history, policy: the commands that look. */
+/* status, policy: the commands that look. */
 #include "agent/agent.h"
 
 #include "lib/client_int.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* Opens what is there; a folder without a device is not turned into one. */
-static enum sotto_status open_store(const struct agent_args *a, struct devstore **out,
-                                    struct sotto_error *err) {
+enum sotto_status agent_open_store(const struct agent_args *a, struct devstore **out,
+                                   struct sotto_error *err) {
     char dir[IO_PATH_MAX], path[IO_PATH_MAX];
     enum sotto_status status;
     TRY(id_setup(err));
@@ -96,6 +95,7 @@ static void text_status(struct devstore *s, const struct facts *f, struct buf *o
     buf_printf(out, "work          %s\n",
                f->saved.stage == SESSION_ACCEPTED ? "a plan is under way"
                : f->saved.stage == SESSION_SEALED ? "a sealed report waits to be sent"
+               : f->saved.stage == SESSION_READY  ? "an update waits for its secure group"
                                                   : "none");
     buf_printf(out, "reports       %llu acknowledged, %u without an outcome yet\n",
                (unsigned long long)f->counters.rounds_done, f->saved.open_report_count);
@@ -157,6 +157,7 @@ static void json_status(struct devstore *s, const struct facts *f, struct buf *o
     json_put_str(&j, "work",
                  f->saved.stage == SESSION_ACCEPTED ? "accepted"
                  : f->saved.stage == SESSION_SEALED ? "sealed"
+                 : f->saved.stage == SESSION_READY  ? (f->saved.masked ? "masked" : "ready")
                                                     : "none");
     json_put_u64(&j, "reports", f->counters.rounds_done);
     json_put_u64(&j, "open_reports", f->saved.open_report_count);
@@ -174,76 +175,13 @@ int agent_status(struct agent_args *a) {
     enum sotto_status status;
     memset(&facts, 0, sizeof facts);
     buf_init(&out, (size_t)1 << 20);
-    TRY(open_store(a, &s, &err));
+    TRY(agent_open_store(a, &s, &err));
     TRY(gather(s, &facts, &err));
     (a->json ? json_status : text_status)(s, &facts, &out);
     agent_print(&out);
 out:
     free_facts(&facts);
     buf_deinit(&out);
-    devstore_close(s);
-    return status == SOTTO_OK ? 0 : agent_fail(&err);
-}
-
-/* ---- History
- * ----------------------------------------------------------------------------------------------------------------
- */
-
-struct entries {
-    const struct agent_args *args;
-    struct buf *lines; /* newest first: each its own */
-    uint32_t count, cap;
-};
-
-static void collect(void *ctx, const struct devstore_history *h) {
-    struct entries *e = ctx;
-    if (e->count >= e->cap)
-        return;
-    struct buf *line = &e->lines[e->count++];
-    buf_init(line, 4096);
-    if (e->args->json) {
-        struct json j;
-        json_init(&j, line);
-        json_object_begin(&j);
-        json_key(&j, "at_ms");
-        json_i64(&j, h->at_ms);
-        json_put_str(&j, "task", h->task);
-        json_put_u64(&j, "round", h->round);
-        json_put_str(&j, "text", h->text);
-        json_object_end(&j);
-        buf_put_u8(line, '\n');
-        return;
-    }
-    const time_t seconds = (time_t)(h->at_ms / 1000);
-    struct tm tm;
-    char when[32] = "";
-    if (gmtime_r(&seconds, &tm) != NULL)
-        (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    if (h->task[0] != '\0')
-        buf_printf(line, "%s  %s/%u  %s\n", when, h->task, h->round, h->text);
-    else
-        buf_printf(line, "%s  %s\n", when, h->text);
-}
-
-int agent_history(struct agent_args *a) {
-    struct sotto_error err = SOTTO_ERROR_INIT;
-    struct devstore *s = NULL;
-    struct entries entries = {.args = a};
-    enum sotto_status status;
-    entries.cap = (uint32_t)(a->limit == 0                 ? 50
-                             : a->limit > DEVSTORE_HISTORY ? DEVSTORE_HISTORY
-                                                           : a->limit);
-    TRY(open_store(a, &s, &err));
-    entries.lines = mem_array(entries.cap, sizeof *entries.lines);
-    if (entries.lines == NULL)
-        TRY_FAIL(&err, SOTTO_NOMEM, "no memory for %u entries", entries.cap);
-    TRY(devstore_history_each(s, entries.cap, collect, &entries, &err));
-    for (uint32_t i = entries.count; i > 0; i--)
-        agent_print(&entries.lines[i - 1]);
-out:
-    for (uint32_t i = 0; i < entries.count; i++)
-        buf_deinit(&entries.lines[i]);
-    mem_free(entries.lines);
     devstore_close(s);
     return status == SOTTO_OK ? 0 : agent_fail(&err);
 }

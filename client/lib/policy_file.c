@@ -37,7 +37,10 @@ static const struct row rows[] = {
     {"unmetered", T_BOOL, AT(session.need_unmetered), "work only on an unmetered network"},
     {"battery_percent", T_PERCENT, AT(session.battery_percent_min), "least charge on battery"},
     {"secure_aggregation", T_MASKS, AT(session.secure_aggregation), "off, preferred or required"},
-    {"minimum_group", T_U32, AT(session.minimum_group), "smallest group a plan may promise"},
+    {"minimum_group", T_U32, AT(session.minimum_group),
+     "members a sum must hold at the least; a plain plan must promise it"},
+    {"rounds_between_min", T_U32, AT(session.rounds_between_min),
+     "take part in at most one of so many rounds of a task; 0: in every one"},
     {"minimum_noise", T_F32, AT(session.minimum_noise),
      "least noise multiplier a plan may promise"},
     {"allowed_key", T_KEY, 0, "plan-signing key, 64 hex digits; up to 4 lines"},
@@ -160,7 +163,7 @@ static enum sotto_status parse_line(char *line, struct client_policy *p, struct 
             err->status = SOTTO_CONFIG;
         return SOTTO_CONFIG;
     }
-    char shown[64], all[200] = "";
+    char shown[64], all[320] = "";
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const size_t used = strlen(all);
         snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? " " : "", rows[i].key);

@@ -14,14 +14,15 @@ static void test_all_keys(void **state) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct client_policy p, back;
     struct buf text;
-    ASSERT_OK(parse("# limits of my phone\n"
-                    "bytes_per_day 50MiB\n  rounds_per_day\t4  \r\n\n"
-                    "arena_bytes 64MiB\nflops_per_round 1e12\ntrain_ms 60000\n"
-                    "charging yes\nidle no\nunmetered on\nbattery_percent 40\n"
-                    "secure_aggregation preferred\nminimum_group 20\nminimum_noise 0.5\n"
-                    "allowed_key 0101010101010101010101010101010101010101010101010101010101010101\n"
-                    "checkin_min_ms 50\nexamples_bytes 1GiB\nexamples_age 30d",
-                    &p, &err));
+    ASSERT_OK(parse(
+        "# limits of my phone\n"
+        "bytes_per_day 50MiB\n  rounds_per_day\t4  \r\n\n"
+        "arena_bytes 64MiB\nflops_per_round 1e12\ntrain_ms 60000\n"
+        "charging yes\nidle no\nunmetered on\nbattery_percent 40\n"
+        "secure_aggregation preferred\nminimum_group 20\nrounds_between_min 5\nminimum_noise 0.5\n"
+        "allowed_key 0101010101010101010101010101010101010101010101010101010101010101\n"
+        "checkin_min_ms 50\nexamples_bytes 1GiB\nexamples_age 30d",
+        &p, &err));
     assert_int_equal(p.session.bytes_per_day_max, 50u << 20);
     assert_int_equal(p.session.rounds_per_day_max, 4);
     assert_int_equal(p.session.arena_bytes_max, 64u << 20);
@@ -31,6 +32,7 @@ static void test_all_keys(void **state) {
     assert_int_equal(p.session.battery_percent_min, 40);
     assert_int_equal(p.session.secure_aggregation, SESSION_SECAGG_PREFERRED);
     assert_int_equal(p.session.minimum_group, 20);
+    assert_int_equal(p.session.rounds_between_min, 5);
     assert_true(p.session.minimum_noise == 0.5f);
     assert_int_equal(p.session.allowed_key_count, 1);
     assert_int_equal(p.session.allowed_keys[0][31], 1);
