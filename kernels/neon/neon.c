@@ -4,8 +4,16 @@
 
 #if defined(__aarch64__)
 #include <pthread.h>
+#include <sys/auxv.h>
+
+#include "neon/product.h"
+
+#ifndef HWCAP_CPUID
+#define HWCAP_CPUID (1u << 11)
+#endif
 
 static struct kern_backend table = {.name = "neon", .kernel_set = "neon"};
+static const struct neon_tiles *tiles;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void override(const struct kern_impl *ops) {
@@ -14,8 +22,33 @@ static void override(const struct kern_impl *ops) {
             table.ops[i] = ops[i];
 }
 
+/* Whether the core that asks runs in order: A35, A53, A55, A510, A520. On a mixed processor the
+ * first core asked decides; the tiles give the same bits either way. */
+static bool in_order(void) {
+    static const unsigned parts[] = {0xd04, 0xd03, 0xd05, 0xd46, 0xd80};
+    uint64_t midr;
+    if (!(getauxval(AT_HWCAP) & HWCAP_CPUID))
+        return false;
+    __asm__("mrs %0, midr_el1" : "=r"(midr));
+    for (unsigned i = 0; i < ARRAY_LEN(parts); i++)
+        if (midr >> 24 == 0x41 && (midr >> 4 & 0xfff) == parts[i])
+            return true;
+    return false;
+}
+
+static const struct kern_impl products[KERN_OP_COUNT] = {
+    [KERN_GEMM] = {neon_gemm, neon_gemm_scratch},
+    [KERN_GEMM_W8] = {neon_gemm_w8, neon_gemm_w8_scratch},
+};
+
 static void fill(void) {
+    tiles = in_order() ? &neon_tiles_small : &neon_tiles_wide;
     override(kern_ops_neon);
+    override(products);
+}
+
+const struct neon_tiles *neon_tiles(void) {
+    return tiles;
 }
 
 const struct kern_backend *kern_neon(void) {

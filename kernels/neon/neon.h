@@ -7,6 +7,7 @@
 #if defined(__aarch64__)
 /* The template of cpu/ compiled for NEON: pointwise instructions, pooling, losses. */
 extern const struct kern_impl kern_ops_neon[KERN_OP_COUNT];
+void neon_act_values(enum kern_act act, float slope, const float *x, float *y, size_t n);
 #endif
 
 #endif

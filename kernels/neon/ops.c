@@ -2,6 +2,12 @@
 #if defined(__aarch64__)
 #define KERN_ISA_NEON 1
 #include "cpu/ops_tpl.h"
+
+#include "neon/neon.h"
+
+void neon_act_values(enum kern_act act, float slope, const float *x, float *y, size_t n) {
+    act_values_neon(act, slope, x, y, n);
+}
 #else
 typedef int kern_ops_neon_is_for_arm;
 #endif

@@ -1,0 +1,35 @@
+/* What the products of the NEON backend share. */
+#ifndef SOTTO_KERN_NEON_PRODUCT_H
+#define SOTTO_KERN_NEON_PRODUCT_H
+
+#include "neon/tile.h"
+
+#if defined(__aarch64__)
+
+/* A product as the loops see it: B is [k][n] (or [n][k] for dot tiles), beta is 0 or 1 (add). */
+struct neon_product {
+    const float *a, *b, *bias;
+    float *c;
+    size_t m, n, k;
+    bool trans_a, add;
+    float alpha;
+    enum kern_act act;
+    float slope;
+};
+
+/* How many of left rows the next column tile takes. */
+unsigned neon_rows(const struct neon_tiles *tiles, size_t left);
+/* rows rows times n >= 4 columns: whole strips, then quarters. Sets strips, b_strip, skip. */
+void neon_columns(const struct neon_tiles *tiles, const struct neon_ctile *whole, unsigned rows,
+                  size_t n);
+/* What becomes of the sums over k in [k0, k0 + len) of a product. */
+void neon_end_of(const struct neon_product *g, size_t k0, size_t len, struct neon_end *end);
+
+kern_fn neon_gemm, neon_gemm_w8, neon_gemm_i8;
+kern_scratch_fn neon_gemm_scratch, neon_gemm_w8_scratch, neon_gemm_i8_scratch;
+kern_fn neon_conv2d, neon_conv2d_pool, neon_conv2d_dx, neon_conv2d_dw;
+kern_scratch_fn neon_conv2d_scratch, neon_conv2d_pool_scratch, neon_conv2d_dx_scratch,
+    neon_conv2d_dw_scratch;
+
+#endif
+#endif
