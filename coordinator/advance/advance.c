@@ -127,9 +127,11 @@ out:
     return status;
 }
 
-/* *master: the strategy's step from the current one; out->state: its new state. */
-static enum sotto_status server_step(const struct advance_in *in, float **master,
-                                     struct advance_out *out, struct sotto_error *err) {
+/* *master: the strategy's step from the current one; out->state: its new state; scene->support:
+ * what devices send of the next. */
+static enum sotto_status server_step(struct scene *scene, const struct advance_in *in,
+                                     float **master, struct advance_out *out,
+                                     struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct strategy_update update;
     uint32_t n = in->graph->layout.total;
@@ -144,6 +146,7 @@ static enum sotto_status server_step(const struct advance_in *in, float **master
     if (!delta || !next || (controlled && !control) || (state_count && !out->state))
         TRY_FAIL(err, SOTTO_NOMEM, "no memory for the server step of round %u", in->round);
     TRY(gather_update(in, delta, control, &update, err));
+    TRY(mask_make(in->task, &in->graph->layout, delta, &scene->support, err));
     strategy_get(in->task->strategy)->step(in->task, n, next, &update, out->state);
     *master = next;
     next = NULL;
@@ -218,11 +221,12 @@ enum sotto_status advance_run(const struct advance_in *in, struct advance_out *o
     struct candidate best = {0};
     float *master = NULL;
     out_init(out);
+    buf_init(&scene.support, PACKAGE_BYTES_MAX);
     TRY(check_in(in, err));
     uint64_t start = clock_mono_ns();
     advance_metrics(in->groups, in->group_count, &out->train_loss, &out->train_accuracy,
                     &out->train_examples);
-    TRY(server_step(in, &master, out, err));
+    TRY(server_step(&scene, in, &master, out, err));
     scene.extra = out->state;
     TRY(candidate_init(&best, &scene, master, err));
     out->seconds_step = seconds_since(start);
@@ -237,6 +241,7 @@ enum sotto_status advance_run(const struct advance_in *in, struct advance_out *o
     out->seconds_evaluate = seconds_since(start);
 out:
     candidate_deinit(&best);
+    buf_deinit(&scene.support);
     evaluator_free(scene.evaluator);
     return status;
 }

@@ -23,6 +23,7 @@ struct scene {
     const struct kern_backend *backend;
     uint32_t test_limit;
     const float *extra; /* what the strategy sends along (strategy.extra); NULL: zeros yet */
+    struct buf support; /* the mask of the next round's updates; empty: none is published */
     bool (*progress)(void *ctx, const char *what, uint32_t done, uint32_t total);
     void *ctx;
     struct evaluator *evaluator; /* made when it is first needed */
@@ -45,6 +46,11 @@ enum sotto_status task_data_parse_pool(struct view file, const char *path, uint3
 
 /* The weighted mean normalizer of the groups' updates; 0: they were not divided by one. */
 double advance_steps(const struct group_sums *const *groups, uint32_t group_count);
+
+/* mask.c: appends the support that the mean update gives the next round, where the task publishes
+ * one. */
+enum sotto_status mask_make(const struct task_config *t, const struct layout *layout,
+                            const float *mean, struct buf *out, struct sotto_error *err);
 
 /* distill.c: weights trained from `average` on the pool; *out is the caller's. */
 enum sotto_status distill_from(struct scene *scene, const struct advance_in *in,

@@ -14,25 +14,33 @@ bool task_needs_validation(const struct task_config *t) {
     return t->distill || t->gate_loss_factor > 0.0 || t->gate_accuracy_drop > 0.0;
 }
 
-/* The package's bytes, with what the strategy sends along. An extra is small beside what int4
- * saves: it never goes below int8. */
+/* The package's bytes, with what the strategy and the uplink send along. An extra is small beside
+ * what int4 saves: values never go below int8. */
 static enum sotto_status encode(const struct scene *scene, const float *master, struct buf *out,
                                 struct sotto_error *err) {
     const struct strategy *s = strategy_get(scene->task->strategy);
     const enum package_precision precision = (enum package_precision)scene->task->downlink;
-    if (!s || !s->extra)
-        return package_encode(scene->graph, scene->schema, master, precision, out, err);
     const uint32_t n = scene->graph->layout.total;
-    struct package_extra extra = {.form =
-                                      precision == PACKAGE_F32 ? PACKAGE_FORM_F32 : PACKAGE_FORM_I8,
-                                  .values = scene->extra ? mem_dup(scene->extra, n * sizeof(float))
-                                                         : mem_array(n, sizeof(float))};
-    if (!extra.values)
-        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u values beside the model", n);
-    snprintf(extra.name, sizeof extra.name, "%s", s->extra);
-    const enum sotto_status status =
-        package_encode_extras(scene->graph, scene->schema, master, precision, &extra, 1, out, err);
-    mem_free(extra.values);
+    struct package_extra extras[2];
+    uint32_t count = 0;
+    float *values = NULL;
+    if (s && s->extra) {
+        values =
+            scene->extra ? mem_dup(scene->extra, n * sizeof(float)) : mem_array(n, sizeof(float));
+        if (!values)
+            return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u values beside the model", n);
+        extras[count] = (struct package_extra){.form = precision == PACKAGE_F32 ? PACKAGE_FORM_F32
+                                                                                : PACKAGE_FORM_I8,
+                                               .values = values};
+        snprintf(extras[count].name, sizeof extras[count].name, "%s", s->extra);
+        count++;
+    }
+    if (scene->support.len > 0)
+        extras[count++] = (struct package_extra){
+            .name = PACKAGE_SUPPORT, .form = PACKAGE_FORM_BITS, .bits = scene->support.data};
+    const enum sotto_status status = package_encode_extras(scene->graph, scene->schema, master,
+                                                           precision, extras, count, out, err);
+    mem_free(values);
     return status;
 }
 

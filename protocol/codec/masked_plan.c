@@ -70,8 +70,7 @@ static enum sotto_status check_masked(const struct codec_spec *spec,
     if (spec->section_count > 0 && !(spec->pipeline.range > 0.0f))
         TRY_FAIL(err, SOTTO_INVALID, "updates under masks need a range above 0");
     TRY(check_ring(spec, terms, err));
-    if (terms->mask.n > 0 &&
-        (spec->section_count == 0 || spec->pipeline.support != CODEC_SUPPORT_PUBLISHED))
+    if (terms->mask.n > 0 && spec->pipeline.support != CODEC_SUPPORT_PUBLISHED)
         TRY_FAIL(err, SOTTO_INVALID, "a published mask goes with a published support only");
 out:
     return status;
@@ -257,7 +256,7 @@ enum sotto_status masked_plan_new(const struct codec_spec *spec, const struct ma
     p->round = terms->round;
     p->level_max = spec->section_count > 0 ? codec_level_max(spec->pipeline.bits) : 0;
     p->limb_bits = secagg_limb_bits(terms->ring_bits, terms->members_max);
-    if (terms->mask.n > 0)
+    if (terms->mask.n > 0 && spec->section_count > 0)
         TRY(check_mask(p, terms->mask, err));
     for (uint32_t s = 0; s < spec->section_count; s++)
         TRY(support_of(p, s, s == 0 ? terms->mask : view_of(NULL, 0), err));

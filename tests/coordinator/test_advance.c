@@ -370,6 +370,61 @@ static void test_state_goes_on(void **state) {
     advance_out_deinit(&second);
 }
 
+/* The support of the next round's masked updates travels with the model: half of what is kept,
+ * where the mean is largest, and all biases; not in other tasks, and not with the first version. */
+static void test_support_is_published(void **state) {
+    struct bed *b = *state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct advance_out first, next;
+    struct buf none, mask;
+    buf_init(&none, 1 << 16);
+    buf_init(&mask, 1 << 16);
+    add_good_clients(b);
+    b->t.keep = 0.1;
+    b->t.clip_norm = 5.0;
+    b->t.bits = 8;
+    b->t.secure_aggregation = 1;
+    b->t.support = CODEC_SUPPORT_PUBLISHED;
+    ASSERT_OK(advance_first(&b->t, &b->graph, &b->schema, &b->data, b->master, b->backend, false,
+                            &first, &err));
+    ASSERT_OK(advance_mask(&b->t, buf_view(&first.package), &none, &err));
+    assert_int_equal(none.len, 0);
+    struct advance_in in = input(b);
+    in.evaluate = false;
+    ASSERT_OK(advance_run(&in, &next, &err));
+    ASSERT_OK(advance_mask(&b->t, buf_view(&next.package), &mask, &err));
+    assert_int_equal(mask.len, (b->n + 7) / 8);
+    float least = INFINITY, most = 0.0f;
+    uint32_t named = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const float step = fabsf(next.master[i] - b->master[i]);
+        const bool bias = i >= b->n - 10, on = (mask.data[i / 8] >> (i % 8) & 1) != 0;
+        assert_true(on || !bias);
+        named += on;
+        if (!bias && on)
+            least = fminf(least, step);
+        else if (!bias)
+            most = fmaxf(most, step);
+    }
+    assert_int_equal(named, 7840 / 10 / 2 + 10);
+    assert_true(least >= most - 1e-5f); /* the step is the mean, but for the float it is added to */
+    /* Both sides plan with it. */
+    struct codec_spec spec;
+    struct masked_plan *plan;
+    task_spec(&b->t, &b->graph.layout, false, &spec);
+    const struct masked_terms terms = {
+        .ring_bits = 16, .members_max = 20, .round = 2, .mask = buf_view(&mask)};
+    ASSERT_OK(masked_plan_new(&spec, &terms, &plan, &err));
+    masked_plan_free(plan);
+    b->t.support = CODEC_SUPPORT_ROUND;
+    ASSERT_OK(advance_mask(&b->t, buf_view(&next.package), &none, &err));
+    assert_int_equal(none.len, 0);
+    buf_deinit(&none);
+    buf_deinit(&mask);
+    advance_out_deinit(&first);
+    advance_out_deinit(&next);
+}
+
 static void test_first_version(void **state) {
     struct bed *b = *state;
     struct sotto_error err = SOTTO_ERROR_INIT;
@@ -507,6 +562,7 @@ int main(void) {
         TEST(test_gate),
         TEST(test_progress_cancels),
         TEST(test_state_goes_on),
+        TEST(test_support_is_published),
         TEST(test_first_version),
         TEST(test_sums_that_do_not_fit),
         TEST(test_drawn_data),

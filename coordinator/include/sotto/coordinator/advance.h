@@ -102,6 +102,10 @@ struct advance_out {
 enum sotto_status advance_run(const struct advance_in *in, struct advance_out *out,
                               struct sotto_error *err);
 void advance_out_deinit(struct advance_out *out);
+/* Appends the mask of a version's package for masked_terms.mask: nothing where the task publishes
+ * no support, or the package has none yet. */
+enum sotto_status advance_mask(const struct task_config *t, struct view package, struct buf *out,
+                               struct sotto_error *err);
 /* What devices reported, over all groups: means over the examples seen (NAN when none) and their
  * number. Of training and evaluation rounds; an evaluation round has no server step, these are its
  * result. */
