@@ -275,7 +275,7 @@ void session_on_message(struct session *s, const sotto_Envelope *m, struct view 
             on_report_grant(s, &m->body.report_grant);
         break;
     case sotto_Envelope_report_ack_tag:
-        if (m->body.report_ack.exchange > 0)
+        if (s->stage == SESSION_READY) /* an outcome may come without an exchange */
             session_on_secure_ack(s, &m->body.report_ack);
         else
             on_report_ack(s, &m->body.report_ack);

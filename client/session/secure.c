@@ -104,7 +104,7 @@ enum sotto_status secure_member_chunk(struct secure_member *m, enum secagg_kind 
 enum sotto_status secure_member_take(struct secure_member *m, enum secagg_kind kind,
                                      const struct wire_hash *hash, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
-    const struct wire_hash got = secure_message_hash(buf_view(&m->in));
+    const struct wire_hash got = wire_hash_of(WIRE_LABEL_SECURE, buf_view(&m->in));
     if (kind != m->in_kind || m->in.len != m->in_bytes || m->in.len == 0)
         TRY_FAIL(err, SOTTO_STATE, "the message of exchange %d is not all there", (int)kind);
     if (!wire_hash_equal(&got, hash))

@@ -204,7 +204,7 @@ void sw_state(struct sw *w, uint32_t attempt, uint32_t exchange, struct view mes
     s->exchange = exchange;
     s->bytes = message.n;
     if (message.n > 0) {
-        const struct wire_hash hash = secure_message_hash(message);
+        const struct wire_hash hash = wire_hash_of(WIRE_LABEL_SECURE, message);
         WIRE_SET_HASH(s->hash, &hash);
     }
     s->wait_ms = w->wait_ms;

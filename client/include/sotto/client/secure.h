@@ -60,7 +60,7 @@ uint64_t secure_member_masked_bytes(const struct secure_member *m);
 /* What the device keeps of a session that it took part in. */
 void secure_member_report(const struct secure_member *m, struct secagg_client_report *out);
 
-/* How a message of a session is announced. */
+/* How a device announces a message of a session (the coordinator: WIRE_LABEL_SECURE). */
 struct wire_hash secure_message_hash(struct view bytes);
 
 #endif
