@@ -17,6 +17,7 @@
 struct coordinator;
 struct task_host;
 struct work;
+struct secure_round;
 
 /* Where the answer to the message being handled goes. */
 struct reply_to {
@@ -25,6 +26,7 @@ struct reply_to {
     uint64_t serial;
     sotto_CheckInReply *check_in; /* while a check-in is handled */
     bool planned;
+    bool secure; /* a SecureReady is handled: SecureState answers */
     const struct wire_hash *terms;
 };
 
@@ -61,6 +63,7 @@ struct group_host {
 };
 struct upload {
     uint64_t serial;
+    uint8_t attempt, exchange; /* of a masked round's message; 0: a sealed report */
     struct chunk_receiver receiver;
 };
 struct task_host {
@@ -79,6 +82,7 @@ struct task_host {
     struct report_keys keys;
     struct codec_spec spec;
     uint64_t report_bytes_max;
+    struct secure_round *secure; /* NULL: a plain round */
     uint32_t group_count;
     struct group_host *groups;
     uint32_t upload_count;
@@ -189,6 +193,11 @@ enum sotto_status upload_path(const struct coordinator *c, const struct wire_has
                               struct sotto_error *err);
 enum sotto_status upload_dir(const struct coordinator *c, const struct wire_hash *terms, char *out,
                              size_t cap, struct sotto_error *err);
+/* Messages of masked rounds (secure_message.c). */
+enum sotto_status secure_ready(struct coordinator *c, struct reply_to *to,
+                               const sotto_SecureReady *m, struct sotto_error *err);
+enum sotto_status secure_get(struct coordinator *c, struct reply_to *to, const sotto_SecureGet *m,
+                             struct sotto_error *err);
 enum sotto_status package_request(struct coordinator *c, const struct reply_to *to,
                                   const sotto_GetPackage *m, struct sotto_error *err);
 /* What the device is told of a report under these terms that is not open any more; stored before it
@@ -231,6 +240,10 @@ enum sotto_status round_abandon(struct task_host *t, const char *reason, struct 
 /* Room for a round's groups and members: no sums yet. */
 enum sotto_status round_hosts(struct task_host *t, uint32_t groups, uint32_t members,
                               struct sotto_error *err);
+/* Other groups, without sums. */
+enum sotto_status round_group_hosts(struct task_host *t, uint32_t groups, struct sotto_error *err);
+/* Stores a group's sums and commits it. */
+enum sotto_status round_sum_group(struct task_host *t, uint32_t group, struct sotto_error *err);
 void round_deinit(struct task_host *t); /* sums, uploads, keys */
 enum sotto_status round_key_path(const struct task_host *t, const struct wire_hash *terms,
                                  char *out, size_t cap, struct sotto_error *err);
@@ -248,6 +261,8 @@ enum sotto_status task_event_log(struct task_host *t, const char *kind, uint32_t
 enum sotto_status work_check(struct task_host *t, uint64_t serial, uint32_t group, bool announce,
                              struct sotto_error *err);
 enum sotto_status work_advance(struct task_host *t, struct sotto_error *err);
+/* Unmasks and sums a secure group. */
+enum sotto_status work_unmask(struct task_host *t, uint32_t group, struct sotto_error *err);
 /* Checks again what had to wait. */
 enum sotto_status work_check_waiting(struct task_host *t, struct sotto_error *err);
 /* Takes finished jobs and delivers their events. */

@@ -426,7 +426,8 @@ static enum sotto_status on_decline(struct coordinator *c, struct reply_to *to,
     if (t)
         pace = t->settings.pace_ms;
     const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
-    if (m && (m->state == ROUND_INVITED || m->state == ROUND_PLANNED)) { /* once a round */
+    if (m && (m->state == ROUND_INVITED || m->state == ROUND_PLANNED ||
+              (m->state == ROUND_READY && m->out == 0))) { /* once a round */
         char text[240];
         struct round_event e = {.kind = ROUND_EV_DECLINE,
                                 .now_ms = clock_mono_ms(),
@@ -468,6 +469,10 @@ static enum sotto_status dispatch(struct coordinator *c, struct reply_to *to,
         return upload_open(c, to, &e->body.report_open, err);
     case sotto_Envelope_report_chunk_tag:
         return upload_chunk(c, to, &e->body.report_chunk, m->payload, err);
+    case sotto_Envelope_secure_ready_tag:
+        return secure_ready(c, to, &e->body.secure_ready, err);
+    case sotto_Envelope_secure_get_tag:
+        return secure_get(c, to, &e->body.secure_get, err);
     case sotto_Envelope_heartbeat_tag:
         return on_heartbeat(c, to, &e->body.heartbeat, err);
     case sotto_Envelope_decline_tag:

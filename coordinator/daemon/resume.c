@@ -1,6 +1,6 @@
 /* After a restart: the open round is rebuilt from the store; what cannot go on is closed with its
  * reason. */
-#include "daemon/daemon_int.h"
+#include "daemon/secure_int.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,9 +15,14 @@ static enum sotto_status close_open_round(struct task_host *t, const char *reaso
     char path[IO_PATH_MAX];
     TRY(store_members(c->store, t->row.id, t->round.round, &members, &count, err));
     TRY(store_begin(c->store, err));
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        bool asked = false; /* for its masked input: what it trained may have left */
+        TRY(store_secure_asked(c->store, t->row.id, t->round.round, members[i].serial, &asked,
+                               err));
         TRY(store_outcome_set(c->store, members[i].serial, &t->round.terms_hash,
-                              sotto_Outcome_OUTCOME_RETURNED, clock_wall_ms(), err));
+                              asked ? sotto_Outcome_OUTCOME_KEPT : sotto_Outcome_OUTCOME_RETURNED,
+                              clock_wall_ms(), err));
+    }
     t->round.state = STORE_ROUND_FAILED;
     t->round.closed_ms = clock_wall_ms();
     snprintf(t->round.reason, sizeof t->round.reason, "%s", reason);
@@ -33,6 +38,7 @@ static enum sotto_status close_open_round(struct task_host *t, const char *reaso
     TRY(upload_dir(c, &t->round.terms_hash, path, sizeof path, err));
     TRY(outbox_remove_tree(c->outbox, path, err));
     for (uint32_t g = 0; g < ROUND_GROUPS_MAX; g++) {
+        TRY(store_messages_clear(c->store, t->row.id, t->round.round, g, err));
         TRY(round_sums_path(t, &t->round.terms_hash, g, path, sizeof path, err));
         if (io_exists(path))
             TRY(outbox_remove(c->outbox, path, false, err));
@@ -121,12 +127,14 @@ static enum sotto_status read_saved(struct task_host *t, struct resume *r,
                                  .goal = r->stored_groups[i].goal,
                                  .minimum = r->stored_groups[i].minimum,
                                  .state = (enum round_group_state)r->stored_groups[i].state};
-        r->running |= r->groups[i].state == ROUND_GROUP_RUNNING;
+        r->running |= r->groups[i].state == ROUND_GROUP_RUNNING ||
+                      r->groups[i].state == ROUND_GROUP_GATHERING;
     }
     for (uint32_t i = 0; i < r->member_count; i++) {
         r->members[i] = (struct round_member){.serial = r->stored[i].serial,
                                               .group = r->stored[i].group,
-                                              .state = (enum round_member_state)r->stored[i].state};
+                                              .state = (enum round_member_state)r->stored[i].state,
+                                              .attempt = (uint8_t)r->stored[i].attempt};
         t->round.bytes_up += r->stored[i].report_bytes;
         t->round.rejected += r->members[i].state == ROUND_REJECTED;
         t->round.counted += r->members[i].state == ROUND_CHECKED;
@@ -140,11 +148,15 @@ static enum sotto_status erase_report(struct task_host *t, uint64_t serial,
                                       struct sotto_error *err) {
     enum sotto_status status;
     char path[IO_PATH_MAX];
-    for (int part = 0; part < 2; part++) {
-        TRY(upload_path(t->c, &t->round.terms_hash, serial, part != 0, path, sizeof path, err));
-        if (io_exists(path))
-            TRY(outbox_remove(t->c->outbox, path, false, err));
-    }
+    for (uint32_t attempt = 0; attempt <= (t->secure ? ROUND_ATTEMPTS_MAX : 0u); attempt++)
+        for (int part = 0; part < 2; part++) {
+            TRY(attempt ? masked_path(t->c, &t->round.terms_hash, serial, attempt, part != 0, path,
+                                      sizeof path, err)
+                        : upload_path(t->c, &t->round.terms_hash, serial, part != 0, path,
+                                      sizeof path, err));
+            if (io_exists(path))
+                TRY(outbox_remove(t->c->outbox, path, false, err));
+        }
     status = SOTTO_OK;
 out:
     return status;
@@ -183,14 +195,18 @@ static enum sotto_status restore(struct task_host *t, struct resume *r, struct s
                                 .group_count = r->group_count,
                                 .members = r->members,
                                 .groups = r->groups};
+    if (t->secure && r->groups[0].state != ROUND_GROUP_GATHERING)
+        TRY(secure_saved(t, r->members, r->member_count, r->groups, r->group_count, err));
     TRY(round_restore(t->engine, &saved, err));
     t->round_live = true;
+    if (t->secure)
+        TRY(secure_resume(t, err));
     for (uint32_t i = 0; i < r->member_count; i++) {
         const struct round_member *m = &r->members[i];
         bool running = r->groups[m->group].state == ROUND_GROUP_RUNNING;
-        if (running && (m->state == ROUND_STORED || m->state == ROUND_CHECKED))
+        if (running && !t->secure && (m->state == ROUND_STORED || m->state == ROUND_CHECKED))
             TRY(work_check(t, m->serial, m->group, true, err));
-        if (!running)
+        if (!running && r->groups[m->group].state != ROUND_GROUP_GATHERING)
             TRY(erase_report(t, m->serial, err));
     }
     LOG(LOG_INFO, "round.resume", LS("task", t->row.name), LU("round", t->round.round),
@@ -212,7 +228,10 @@ enum sotto_status round_resume(struct task_host *t, struct sotto_error *err) {
     task_spec(&t->settings, &t->graph.layout, t->round.kind == ROUND_EVALUATE, &t->spec);
     TRY(read_saved(t, &r, err));
     bool good = true;
-    if (r.running && read_key(t, NULL) != SOTTO_OK) {
+    if (secure_wanted(&terms)) {
+        TRY(secure_plan(t, t->round.round, t->round.kind == ROUND_EVALUATE, &t->secure, err));
+        TRY(secure_configure(t, r.member_count, err));
+    } else if (r.running && read_key(t, NULL) != SOTTO_OK) {
         good = false;
         TRY(close_open_round(t, "the round's key is gone (a reboot): its reports cannot be opened",
                              err));

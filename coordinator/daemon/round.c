@@ -1,6 +1,6 @@
 /* The engine's actions: opening a round, answers, sums, the server step, failures; and resuming
  * after a restart. */
-#include "daemon/daemon_int.h"
+#include "daemon/secure_int.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,21 +23,39 @@ enum sotto_status round_sums_path(const struct task_host *t, const struct wire_h
     return status == SOTTO_OK ? io_join(out, cap, dir, name, err) : status;
 }
 
-void round_deinit(struct task_host *t) {
+static void group_hosts_free(struct task_host *t) {
     for (uint32_t i = 0; i < t->group_count; i++) {
         if (t->groups[i].ready)
             group_sums_deinit(&t->groups[i].sums);
         pthread_mutex_destroy(&t->groups[i].lock);
     }
     mem_free(t->groups);
+    t->groups = NULL;
+    t->group_count = 0;
+}
+
+enum sotto_status round_group_hosts(struct task_host *t, uint32_t groups, struct sotto_error *err) {
+    group_hosts_free(t);
+    t->groups = mem_array(groups ? groups : 1, sizeof *t->groups);
+    if (!t->groups)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "round: out of memory");
+    for (uint32_t i = 0; i < groups; i++)
+        pthread_mutex_init(&t->groups[i].lock, NULL);
+    t->group_count = groups;
+    return SOTTO_OK;
+}
+
+void round_deinit(struct task_host *t) {
+    group_hosts_free(t);
+    secure_free(t->secure);
+    t->secure = NULL;
     mem_free(t->uploads);
     mem_free(t->busy);
     mem_free(t->waits);
-    t->groups = NULL;
     t->uploads = NULL;
     t->busy = NULL;
     t->waits = NULL;
-    t->group_count = t->upload_count = t->busy_count = 0;
+    t->upload_count = t->busy_count = 0;
     t->advance_again_ms = t->check_again_ms = 0;
     id_wipe(&t->keys, sizeof t->keys);
     t->round_live = false;
@@ -46,16 +64,12 @@ void round_deinit(struct task_host *t) {
 enum sotto_status round_hosts(struct task_host *t, uint32_t groups, uint32_t members,
                               struct sotto_error *err) {
     task_spec(&t->settings, &t->graph.layout, t->round.kind == ROUND_EVALUATE, &t->spec);
-    t->groups = mem_array(groups, sizeof *t->groups);
     t->busy = mem_array(members ? members : 1, sizeof *t->busy);
     t->waits = mem_array(members ? members : 1, sizeof *t->waits);
-    if (!t->groups || !t->busy || !t->waits)
+    if (!t->busy || !t->waits)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "round: out of memory");
     t->busy_count = members;
-    for (uint32_t i = 0; i < groups; i++)
-        pthread_mutex_init(&t->groups[i].lock, NULL);
-    t->group_count = groups;
-    return SOTTO_OK;
+    return round_group_hosts(t, groups, err);
 }
 
 /* ---- Opening
@@ -72,11 +86,15 @@ static enum sotto_status make_terms(struct task_host *t, uint32_t round, bool ev
     task_terms(&t->settings, &t->graph.layout, t->row.task_id, round, evaluate, &terms);
     WIRE_SET_HASH(terms.package_hash, &t->version.package_hash);
     terms.package_bytes = t->version.package_bytes;
-    terms.round_key.size = SEAL_PUBLIC;
-    memcpy(terms.round_key.bytes, t->keys.public_key, SEAL_PUBLIC);
     task_spec(&t->settings, &t->graph.layout, evaluate, &t->spec);
-    terms.report_bytes_max =
-        codec_bytes_max(&t->spec) + 4096 + 64u * (codec_block_count(&t->spec) + 1u);
+    if (t->secure) { /* nothing is sealed: no key */
+        terms.report_bytes_max = secure_report_max(t->secure);
+    } else {
+        terms.round_key.size = SEAL_PUBLIC;
+        memcpy(terms.round_key.bytes, t->keys.public_key, SEAL_PUBLIC);
+        terms.report_bytes_max =
+            codec_bytes_max(&t->spec) + 4096 + 64u * (codec_block_count(&t->spec) + 1u);
+    }
     t->report_bytes_max = terms.report_bytes_max;
     TRY(wire_terms_encode(&terms, &bytes, err));
     memcpy(t->round.terms, bytes.data, bytes.len);
@@ -104,9 +122,17 @@ static enum sotto_status prepare_round(struct task_host *t, uint32_t number, uin
     t->round.base_version = t->version.number;
     t->round.members = members;
     t->round.train_loss = t->round.train_accuracy = NAN;
+    const bool evaluate = t->round.kind == ROUND_EVALUATE;
+    if (task_secure(&t->settings)) {
+        TRY(secure_plan(t, number, evaluate, &t->secure, err));
+        TRY(make_terms(t, number, evaluate, err));
+        TRY(secure_configure(t, members, err));
+        TRY(round_hosts(t, groups, members, err));
+        return SOTTO_OK;
+    }
     seal_keypair(t->keys.public_key, t->keys.secret_key);
     memcpy(t->round.round_public, t->keys.public_key, SEAL_PUBLIC);
-    TRY(make_terms(t, number, t->round.kind == ROUND_EVALUATE, err));
+    TRY(make_terms(t, number, evaluate, err));
     TRY(round_key_path(t, &t->round.terms_hash, path, sizeof path, err));
     TRY(round_hosts(t, groups, members, err));
     TRY(io_write_file(path, t->keys.secret_key, SEAL_SECRET, 0600, true, err));
@@ -184,6 +210,8 @@ static enum sotto_status answer_ack(struct task_host *t, const struct round_acti
                                     struct sotto_error *err) {
     if (!to || to->serial != a->serial || to->check_in)
         return SOTTO_OK;
+    if (to->secure)
+        return secure_tell_outcome(t->c, to, terms, outcome, t->settings.pace_ms, a->text, err);
     sotto_Envelope e = sotto_Envelope_init_zero;
     e.version = WIRE_VERSION;
     e.which_body = sotto_Envelope_report_ack_tag;
@@ -271,6 +299,16 @@ out:
 /* ---- Sums and failures of groups
  * ----------------------------------------------------------------------------------------- */
 
+/* What a member is told when its group has ended. Mass that may have left under a mask is gone,
+ * whatever became of the sum. */
+static sotto_Outcome group_outcome(const struct task_host *t, const struct round_member *m,
+                                   bool ok) {
+    bool kept = m->state == ROUND_REJECTED || (ok && m->state == ROUND_CHECKED);
+    if (t->secure)
+        kept |= round_secure_asked(t->engine, m);
+    return kept ? sotto_Outcome_OUTCOME_KEPT : sotto_Outcome_OUTCOME_RETURNED;
+}
+
 static enum sotto_status commit_group(struct task_host *t, uint32_t group, bool ok,
                                       struct sotto_error *err) {
     struct coordinator *c = t->c;
@@ -287,15 +325,14 @@ static enum sotto_status commit_group(struct task_host *t, uint32_t group, bool 
     for (uint32_t i = 0; i < count; i++) {
         if (m[i].group != group)
             continue;
-        sotto_Outcome outcome = ok && m[i].state == ROUND_CHECKED ? sotto_Outcome_OUTCOME_KEPT
-                                                                  : sotto_Outcome_OUTCOME_RETURNED;
-        if (m[i].state == ROUND_REJECTED)
-            outcome = sotto_Outcome_OUTCOME_KEPT;
+        const sotto_Outcome outcome = group_outcome(t, &m[i], ok);
         if (ok && m[i].state == ROUND_CHECKED) {
             TRY(store_member_set(c->store, t->row.id, t->round.round, m[i].serial, ROUND_CHECKED,
                                  err));
             t->round.counted++;
-        } else if (m[i].state == ROUND_STORED || m[i].state == ROUND_CHECKED) {
+        } else if (outcome == sotto_Outcome_OUTCOME_RETURNED &&
+                   (m[i].state == ROUND_STORED || m[i].state == ROUND_CHECKED ||
+                    m[i].state == ROUND_READY)) {
             t->round.returned++;
         }
         TRY(store_outcome_set(c->store, m[i].serial, &t->round.terms_hash, outcome, now, err));
@@ -306,6 +343,8 @@ static enum sotto_status commit_group(struct task_host *t, uint32_t group, bool 
     }
     TRY(store_group_set(c->store, t->row.id, t->round.round, group,
                         ok ? ROUND_GROUP_SUMMED : ROUND_GROUP_FAILED, err));
+    if (t->secure)
+        TRY(secure_ended(t, group, ok, err));
     struct round_event e = {.kind = ROUND_EV_SUMMED,
                             .now_ms = clock_mono_ms(),
                             .round = t->round.round,
@@ -333,7 +372,7 @@ out:
     return status;
 }
 
-static enum sotto_status sum_group(struct task_host *t, uint32_t group, struct sotto_error *err) {
+enum sotto_status round_sum_group(struct task_host *t, uint32_t group, struct sotto_error *err) {
     struct sotto_error why = SOTTO_ERROR_INIT;
     enum sotto_status status;
     char text[240];
@@ -499,7 +538,7 @@ enum sotto_status round_action_do(struct task_host *t, const struct round_action
     case ROUND_DO_STORE_MEMBER:
         return store_member_state(t, a, err);
     case ROUND_DO_SUM:
-        return sum_group(t, a->group, err);
+        return t->secure ? work_unmask(t, a->group, err) : round_sum_group(t, a->group, err);
     case ROUND_DO_FAIL_GROUP:
         return commit_group(t, a->group, false, err);
     case ROUND_DO_ADVANCE:
@@ -513,7 +552,7 @@ enum sotto_status round_action_do(struct task_host *t, const struct round_action
     case ROUND_DO_STATE:
     case ROUND_DO_NOTIFY:
     case ROUND_DO_CLOSE:
-        return SOTTO_FAIL(err, SOTTO_INTERNAL, "secure rounds have no host yet");
+        return t->secure ? secure_action(t, a, to, err) : SOTTO_OK;
     case ROUND_DO_NOTE:
         return task_event_log(t, "round.note", a->round, a->text, err);
     }

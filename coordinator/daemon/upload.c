@@ -1,6 +1,7 @@
 /* Uploads of reports: chunks into a file, resumed after a broken link, whole before the engine
  * hears of them. */
-#include "daemon/daemon_int.h"
+#include "daemon/secure_int.h"
+#include "daemon/upload_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,10 +30,16 @@ enum sotto_status upload_path(const struct coordinator *c, const struct wire_has
     return status == SOTTO_OK ? io_join(out, cap, dir, name, err) : status;
 }
 
-static enum sotto_status ack(struct coordinator *c, const struct reply_to *to,
-                             const struct wire_hash *terms, enum sotto_status what,
-                             sotto_Outcome outcome, uint64_t come_back_ms, const char *reason,
-                             struct sotto_error *err) {
+enum sotto_status upload_file(const struct task_host *t, uint64_t serial, uint32_t attempt,
+                              bool part, char *out, size_t cap, struct sotto_error *err) {
+    return attempt ? masked_path(t->c, &t->round.terms_hash, serial, attempt, part, out, cap, err)
+                   : upload_path(t->c, &t->round.terms_hash, serial, part, out, cap, err);
+}
+
+static enum sotto_status upload_ack(struct coordinator *c, const struct reply_to *to,
+                                    const struct wire_hash *terms, enum sotto_status what,
+                                    sotto_Outcome outcome, uint64_t come_back_ms,
+                                    const char *reason, struct sotto_error *err) {
     sotto_Envelope e = sotto_Envelope_init_zero;
     e.version = WIRE_VERSION;
     e.which_body = sotto_Envelope_report_ack_tag;
@@ -44,9 +51,9 @@ static enum sotto_status ack(struct coordinator *c, const struct reply_to *to,
     return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
 }
 
-static enum sotto_status grant(struct coordinator *c, const struct reply_to *to,
-                               const struct wire_hash *terms, uint32_t index, uint32_t count,
-                               struct sotto_error *err) {
+static enum sotto_status upload_grant(struct coordinator *c, const struct reply_to *to,
+                                      const struct wire_hash *terms, uint32_t index, uint32_t count,
+                                      struct sotto_error *err) {
     sotto_Envelope e = sotto_Envelope_init_zero;
     e.version = WIRE_VERSION;
     e.which_body = sotto_Envelope_report_grant_tag;
@@ -56,7 +63,7 @@ static enum sotto_status grant(struct coordinator *c, const struct reply_to *to,
     return outbox_send(c->outbox, to, &e, view_of(NULL, 0), err);
 }
 
-static enum sotto_status refuse(struct coordinator *c, const struct reply_to *to,
+enum sotto_status upload_refuse(struct coordinator *c, const struct reply_to *to,
                                 enum sotto_status what, uint64_t retry_ms, const char *text,
                                 struct sotto_error *err) {
     c->rejected++;
@@ -64,31 +71,34 @@ static enum sotto_status refuse(struct coordinator *c, const struct reply_to *to
 }
 
 /* A report under terms that are not open (any more): the outcome, stored before it is said. */
-static enum sotto_status closed(struct coordinator *c, const struct reply_to *to,
-                                const struct wire_hash *terms, struct sotto_error *err) {
+static enum sotto_status upload_closed(struct coordinator *c, const struct reply_to *to,
+                                       const struct wire_hash *terms, struct sotto_error *err) {
     sotto_Outcome outcome;
     enum sotto_status status = outcome_of(c, to->serial, terms, true, &outcome, err);
     if (status != SOTTO_OK)
         return status;
     if (outcome == sotto_Outcome_OUTCOME_OPEN)
-        return refuse(c, to, SOTTO_BUSY, RETRY_FULL_MS,
-                      "the report's task is not loaded at present; keep the report and try later",
-                      err);
-    return ack(c, to, terms, outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK,
-               outcome, 0, "the round has ended", err);
+        return upload_refuse(
+            c, to, SOTTO_BUSY, RETRY_FULL_MS,
+            "the report's task is not loaded at present; keep the report and try later", err);
+    return upload_ack(c, to, terms,
+                      outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK, outcome,
+                      0, "the round has ended", err);
 }
 
 /* A fault of our own disk: the device keeps its report and tries again. */
-static enum sotto_status trouble(struct coordinator *c, const struct reply_to *to,
+enum sotto_status upload_trouble(struct coordinator *c, const struct reply_to *to,
                                  const struct sotto_error *why, struct sotto_error *err) {
     bool full = why->status == SOTTO_FULL || why->sys_errno == ENOSPC || why->sys_errno == EDQUOT ||
                 why->sys_errno == EFBIG;
     LOG(LOG_ERROR, "report.not_stored", LU("serial", to->serial), LS("reason", why->message));
     c->disk_checked_ms = 0;
-    return full ? refuse(c, to, SOTTO_FULL, RETRY_FULL_MS,
-                         "the coordinator's disk is full; keep the report and try later", err)
-                : refuse(c, to, SOTTO_BUSY, RETRY_IO_MS,
-                         "the coordinator cannot store reports now; keep it and try later", err);
+    return full
+               ? upload_refuse(c, to, SOTTO_FULL, RETRY_FULL_MS,
+                               "the coordinator's disk is full; keep the report and try later", err)
+               : upload_refuse(c, to, SOTTO_BUSY, RETRY_IO_MS,
+                               "the coordinator cannot store reports now; keep it and try later",
+                               err);
 }
 
 /* Whether the member's report may still come: its group takes reports and nothing was said of it.
@@ -104,11 +114,11 @@ static bool stored(const struct round_member *m) {
     return m->state == ROUND_STORED || m->state == ROUND_CHECKED || m->state == ROUND_REJECTED;
 }
 
-static void drop(struct task_host *t, struct upload *u) {
+void upload_drop(struct task_host *t, struct upload *u) {
     *u = t->uploads[--t->upload_count];
 }
 
-static struct upload *find(struct task_host *t, uint64_t serial) {
+struct upload *upload_find(struct task_host *t, uint64_t serial) {
     for (uint32_t i = 0; i < t->upload_count; i++)
         if (t->uploads[i].serial == serial)
             return &t->uploads[i];
@@ -117,7 +127,7 @@ static struct upload *find(struct task_host *t, uint64_t serial) {
 
 /* The upload's state, made from the announcement; an interrupted one goes on behind its whole
  * chunks. */
-static enum sotto_status begin(struct task_host *t, const struct reply_to *to,
+enum sotto_status upload_begin(struct task_host *t, const struct reply_to *to,
                                const sotto_ReportOpen *in, struct upload **out,
                                struct sotto_error *err) {
     struct coordinator *c = t->c;
@@ -125,16 +135,18 @@ static enum sotto_status begin(struct task_host *t, const struct reply_to *to,
     char dir[IO_PATH_MAX], path[IO_PATH_MAX];
     struct store_upload announced = {.bytes = in->bytes}, held;
     WIRE_GET_HASH(in->hash, &announced.hash);
-    status = store_upload_get(c->store, &t->round.terms_hash, to->serial, 0, &held, NULL);
+    status = store_upload_get(c->store, &t->round.terms_hash, to->serial, in->attempt, &held, NULL);
     if (status == SOTTO_NOT_FOUND) {
         TRY(store_begin(c->store, err));
-        TRY(store_upload_set(c->store, &t->round.terms_hash, to->serial, 0, &announced, err));
+        TRY(store_upload_set(c->store, &t->round.terms_hash, to->serial, in->attempt, &announced,
+                             err));
         held = announced;
     }
     if (held.bytes != announced.bytes || !wire_hash_equal(&held.hash, &announced.hash)) {
         *out = NULL;
-        return refuse(c, to, SOTTO_INVALID, 0,
-                      "another report was announced under these terms; the first one holds", err);
+        return upload_refuse(c, to, SOTTO_INVALID, 0,
+                             "another report was announced under these terms; the first one holds",
+                             err);
     }
     TRY(upload_dir(c, &t->round.terms_hash, dir, sizeof dir, err));
     *out = NULL;
@@ -143,14 +155,14 @@ static enum sotto_status begin(struct task_host *t, const struct reply_to *to,
         char parent[IO_PATH_MAX];
         TRY(io_join(parent, sizeof parent, c->state_dir, "uploads", err));
         if (io_mkdir_p(dir, 0700, &why) != SOTTO_OK || io_fsync_dir(parent, &why) != SOTTO_OK)
-            return trouble(c, to, &why, err);
+            return upload_trouble(c, to, &why, err);
     }
-    TRY(upload_path(c, &t->round.terms_hash, to->serial, true, path, sizeof path, err));
+    TRY(upload_file(t, to->serial, in->attempt, true, path, sizeof path, err));
     int64_t have = io_file_size(path);
     uint64_t chunks = have > 0 ? (uint64_t)have / CHUNK_BYTES : 0;
     if (chunks >= chunk_count(held.bytes))
         chunks = chunk_count(held.bytes) - 1;
-    struct upload *u = find(t, to->serial);
+    struct upload *u = upload_find(t, to->serial);
     if (!u) {
         struct upload *grown = mem_resize(t->uploads, t->upload_count + 1, sizeof *grown);
         if (!grown)
@@ -159,6 +171,8 @@ static enum sotto_status begin(struct task_host *t, const struct reply_to *to,
         u = &t->uploads[t->upload_count++];
     }
     u->serial = to->serial;
+    u->attempt = (uint8_t)in->attempt;
+    u->exchange = (uint8_t)in->exchange;
     status = chunk_receiver_init(&u->receiver, held.bytes, t->report_bytes_max, &held.hash,
                                  (uint32_t)chunks, DAEMON_UPLOAD_CREDIT, err);
     *out = u;
@@ -174,8 +188,9 @@ static enum sotto_status acknowledge_again(struct coordinator *c, struct task_ho
     enum sotto_status status = outcome_of(c, to->serial, terms, false, &outcome, err);
     if (status != SOTTO_OK)
         return status;
-    return ack(c, to, terms, outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK,
-               outcome, t->settings.pace_ms, "", err);
+    return upload_ack(c, to, terms,
+                      outcome == sotto_Outcome_OUTCOME_RETURNED ? SOTTO_STATE : SOTTO_OK, outcome,
+                      t->settings.pace_ms, "", err);
 }
 
 enum sotto_status upload_open(struct coordinator *c, const struct reply_to *to,
@@ -184,27 +199,30 @@ enum sotto_status upload_open(struct coordinator *c, const struct reply_to *to,
     enum sotto_status status;
     WIRE_GET_HASH(in->terms_hash, &terms);
     struct task_host *t = task_by_terms(c, &terms);
+    if (in->exchange || (t && t->secure))
+        return secure_open(c, t, to, in, err);
     const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
     if (m && stored(m))
         return acknowledge_again(c, t, to, &terms, err);
     if (!m || !awaited(t, m))
-        return closed(c, to, &terms, err);
+        return upload_closed(c, to, &terms, err);
     if (in->bytes == 0 || in->bytes > t->report_bytes_max)
-        return refuse(c, to, SOTTO_LIMIT, 0, "the report is larger than the terms allow", err);
-    if (!find(t, to->serial) && !keep_disk_take(c, in->bytes))
-        return refuse(c, to, SOTTO_FULL, RETRY_FULL_MS,
-                      "the coordinator's disk is full; keep the report and try later", err);
+        return upload_refuse(c, to, SOTTO_LIMIT, 0, "the report is larger than the terms allow",
+                             err);
+    if (!upload_find(t, to->serial) && !keep_disk_take(c, in->bytes))
+        return upload_refuse(c, to, SOTTO_FULL, RETRY_FULL_MS,
+                             "the coordinator's disk is full; keep the report and try later", err);
     struct upload *u = NULL;
-    status = begin(t, to, in, &u, err);
+    status = upload_begin(t, to, in, &u, err);
     if (status != SOTTO_OK || !u)
         return status;
     uint32_t index = 0, count = 0;
     (void)chunk_receiver_grant(&u->receiver, &index, &count);
-    return grant(c, to, &terms, index, count, err);
+    return upload_grant(c, to, &terms, index, count, err);
 }
 
-static enum sotto_status write_chunk(const char *path, uint32_t index, struct view payload,
-                                     struct sotto_error *err) {
+enum sotto_status upload_write(const char *path, uint32_t index, struct view payload,
+                               struct sotto_error *err) {
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return SOTTO_FAIL_SYS(err, SOTTO_IO, "%s: cannot be written", path);
@@ -219,8 +237,8 @@ static enum sotto_status write_chunk(const char *path, uint32_t index, struct vi
 
 /* Hash of the whole file, which is then durable under its final name. False: not the announced
  * bytes. */
-static enum sotto_status complete(struct task_host *t, const struct upload *u, bool *good,
-                                  struct sotto_error *err) {
+static enum sotto_status upload_complete(struct task_host *t, const struct upload *u, bool *good,
+                                         struct sotto_error *err) {
     enum sotto_status status;
     char part[IO_PATH_MAX], whole[IO_PATH_MAX], dir[IO_PATH_MAX];
     uint8_t *chunk = mem_alloc(CHUNK_BYTES);
@@ -229,8 +247,8 @@ static enum sotto_status complete(struct task_host *t, const struct upload *u, b
     *good = false;
     if (!chunk || !hasher)
         TRY_FAIL(err, SOTTO_NOMEM, "upload: out of memory");
-    TRY(upload_path(t->c, &t->round.terms_hash, u->serial, true, part, sizeof part, err));
-    TRY(upload_path(t->c, &t->round.terms_hash, u->serial, false, whole, sizeof whole, err));
+    TRY(upload_file(t, u->serial, u->attempt, true, part, sizeof part, err));
+    TRY(upload_file(t, u->serial, u->attempt, false, whole, sizeof whole, err));
     TRY(upload_dir(t->c, &t->round.terms_hash, dir, sizeof dir, err));
     fd = open(part, O_RDWR | O_CLOEXEC);
     if (fd < 0)
@@ -257,34 +275,43 @@ out:
     return status;
 }
 
-static enum sotto_status finish(struct task_host *t, struct upload *u, struct reply_to *to,
-                                struct sotto_error *err) {
+enum sotto_status upload_finish(struct task_host *t, struct upload *u, const struct reply_to *to,
+                                bool *done, struct sotto_error *err) {
     bool good = false;
     struct sotto_error why = SOTTO_ERROR_INIT;
-    uint64_t serial = u->serial;
-    enum sotto_status status = complete(t, u, &good, &why);
+    const uint64_t serial = u->serial;
+    enum sotto_status status = upload_complete(t, u, &good, &why);
+    *done = false;
     if (status == SOTTO_NOMEM)
         return SOTTO_FAIL(err, status, "%s", why.message);
     if (status != SOTTO_OK || !good) { /* it is announced anew, and sent from the start */
         char part[IO_PATH_MAX];
-        if (upload_path(t->c, &t->round.terms_hash, serial, true, part, sizeof part, NULL) ==
-            SOTTO_OK)
+        if (upload_file(t, serial, u->attempt, true, part, sizeof part, NULL) == SOTTO_OK)
             (void)io_remove(part, NULL);
-        drop(t, u);
+        upload_drop(t, u);
     }
     if (status != SOTTO_OK)
-        return trouble(t->c, to, &why, err);
+        return upload_trouble(t->c, to, &why, err);
     if (!good) {
         LOG(LOG_WARN, "report.wrong_hash", LU("serial", serial));
-        return refuse(t->c, to, SOTTO_CORRUPT, 1000,
-                      "the report's bytes do not have the announced hash; send it again", err);
+        return upload_refuse(t->c, to, SOTTO_CORRUPT, 1000,
+                             "the report's bytes do not have the announced hash; send it again",
+                             err);
     }
-    drop(t, u);
+    upload_drop(t, u);
+    *done = true;
+    return SOTTO_OK;
+}
+
+static enum sotto_status finish(struct task_host *t, struct upload *u, struct reply_to *to,
+                                struct sotto_error *err) {
+    bool done;
     struct round_event e = {.kind = ROUND_EV_REPORT,
                             .now_ms = clock_mono_ms(),
-                            .serial = serial,
+                            .serial = u->serial,
                             .round = t->round.round};
-    return task_event(t, &e, to, err);
+    enum sotto_status status = upload_finish(t, u, to, &done, err);
+    return status == SOTTO_OK && done ? task_event(t, &e, to, err) : status;
 }
 
 enum sotto_status upload_chunk(struct coordinator *c, const struct reply_to *to,
@@ -295,25 +322,27 @@ enum sotto_status upload_chunk(struct coordinator *c, const struct reply_to *to,
     char path[IO_PATH_MAX];
     WIRE_GET_HASH(in->terms_hash, &terms);
     struct task_host *t = task_by_terms(c, &terms);
+    if (in->exchange || (t && t->secure))
+        return secure_chunk(c, t, to, in, payload, err);
     const struct round_member *m = t ? round_member_find(t->engine, to->serial) : NULL;
     if (m && stored(m))
         return acknowledge_again(c, t, to, &terms, err);
     if (!m || !awaited(t, m))
-        return closed(c, to, &terms, err);
-    struct upload *u = find(t, to->serial);
+        return upload_closed(c, to, &terms, err);
+    struct upload *u = upload_find(t, to->serial);
     if (!u)
-        return refuse(c, to, SOTTO_STATE, 0, "announce the report first", err);
+        return upload_refuse(c, to, SOTTO_STATE, 0, "announce the report first", err);
     enum sotto_status status = chunk_receiver_accept(&u->receiver, in->index, payload.n, &why);
     if (status == SOTTO_EXISTS)
         return SOTTO_OK;
     if (status != SOTTO_OK)
-        return refuse(c, to, SOTTO_INVALID, 0, why.message, err);
+        return upload_refuse(c, to, SOTTO_INVALID, 0, why.message, err);
     status = upload_path(c, &terms, to->serial, true, path, sizeof path, err);
     if (status != SOTTO_OK)
         return status;
-    if (write_chunk(path, in->index, payload, &why) != SOTTO_OK) {
-        drop(t, u); /* announced anew, it goes on behind its last whole chunk */
-        return trouble(c, to, &why, err);
+    if (upload_write(path, in->index, payload, &why) != SOTTO_OK) {
+        upload_drop(t, u); /* announced anew, it goes on behind its last whole chunk */
+        return upload_trouble(c, to, &why, err);
     }
     struct reply_to answer = *to;
     answer.terms = &terms;
@@ -321,6 +350,6 @@ enum sotto_status upload_chunk(struct coordinator *c, const struct reply_to *to,
         return finish(t, u, &answer, err);
     uint32_t index, count;
     if (chunk_receiver_grant(&u->receiver, &index, &count))
-        return grant(c, to, &terms, index, count, err);
+        return upload_grant(c, to, &terms, index, count, err);
     return SOTTO_OK;
 }

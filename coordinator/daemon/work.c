@@ -1,7 +1,9 @@
 /* Jobs of the worker pool: checking and adding a report, the server step. A job owns copies of what
  * it reads; its result comes back through the one bounded queue. */
-#include "daemon/daemon_int.h"
+#include "daemon/secure_int.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,7 +17,7 @@
             waits */
 #define ADVANCE_RETRY_MS 15000
 
-enum work_kind { WORK_CHECK, WORK_ADVANCE };
+enum work_kind { WORK_CHECK, WORK_ADVANCE, WORK_UNMASK };
 
 struct advance_job {
     struct advance_in in;
@@ -44,6 +46,9 @@ struct work {
     struct wire_hash report_hash; /* computed when it is not taken */
     struct report_keys keys;
     struct advance_job *advance;
+    /* unmask: the session is the job's alone until it ends */
+    struct group_sums *sums;
+    double seconds;
 };
 
 enum sotto_status blob_path(const struct coordinator *c, const char *kind,
@@ -195,6 +200,36 @@ out:
     w->status = status;
 }
 
+/* A survivor's packed coordinates, behind the message's head. */
+static enum sotto_status read_masked(void *ctx, uint64_t serial, uint64_t offset, void *out,
+                                     size_t bytes, struct sotto_error *err) {
+    const struct work *w = ctx;
+    const struct task_host *t = w->task;
+    char path[IO_PATH_MAX];
+    enum sotto_status status =
+        masked_path(t->c, &t->round.terms_hash, serial, t->secure->groups[w->group].row.attempt,
+                    false, path, sizeof path, err);
+    if (status != SOTTO_OK)
+        return status;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return SOTTO_FAIL_SYS(err, SOTTO_IO, "%s: cannot be read", path);
+    if (pread(fd, out, bytes, (off_t)(SECAGG_MASKED_HEAD + offset)) != (ssize_t)bytes)
+        status = SOTTO_FAIL_SYS(err, SOTTO_IO, "%s: cannot be read", path);
+    close(fd);
+    return status;
+}
+
+static void run_unmask(struct work *w) {
+    struct task_host *t = w->task;
+    struct secure_round *s = t->secure;
+    const struct secure_source source = {w, read_masked};
+    const uint64_t start = clock_mono_ns();
+    w->status = secure_sum(s->groups[w->group].server, &s->config, s->plan, &t->spec, &source, 0,
+                           w->sums, &w->error);
+    w->seconds = (double)(clock_mono_ns() - start) * 1e-9;
+}
+
 static void run(void *ctx, unsigned worker) {
     struct work *w = ctx;
     struct coordinator *c = w->task->c;
@@ -202,6 +237,8 @@ static void run(void *ctx, unsigned worker) {
     (void)worker;
     if (w->kind == WORK_CHECK)
         run_check(w);
+    else if (w->kind == WORK_UNMASK)
+        run_unmask(w);
     else
         run_advance(w);
     id_wipe(&w->keys, sizeof w->keys);
@@ -583,6 +620,51 @@ out:
     return status;
 }
 
+enum sotto_status work_unmask(struct task_host *t, uint32_t group, struct sotto_error *err) {
+    struct work *w = work_new(t, WORK_UNMASK, err);
+    if (!w)
+        return SOTTO_NOMEM;
+    w->sums = mem_zalloc(sizeof *w->sums);
+    if (!w->sums) {
+        work_drop(w);
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "work: out of memory");
+    }
+    w->group = group;
+    t->secure->groups[group].busy = true;
+    return submit(w, err);
+}
+
+/* Secrets are opened once: after a fault of ours the session is built again first. */
+static bool unmask_again(struct work *w) {
+    struct secure_group *g = &w->task->secure->groups[w->group];
+    struct sotto_error why = SOTTO_ERROR_INIT;
+    if (!ours(w->status) || ++g->attempts > WORK_ATTEMPTS)
+        return false;
+    LOG(LOG_WARN, "secure.again", LU("group", w->group), LS("reason", w->error.message));
+    return secure_replay(w->task, w->group, true, &why) == SOTTO_OK;
+}
+
+static enum sotto_status unmasked(struct work *w, struct sotto_error *err) {
+    struct task_host *t = w->task;
+    enum sotto_status status = SOTTO_OK;
+    if (w->round != t->round.round || !t->round_live || !t->secure || w->group >= t->group_count)
+        return SOTTO_OK;
+    if (w->status != SOTTO_OK && unmask_again(w))
+        return work_unmask(t, w->group, err);
+    TRY(secure_summed(t, w->group, w->status, w->error.message, w->seconds, err));
+    if (w->status == SOTTO_OK) {
+        struct group_host *g = &t->groups[w->group];
+        struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = clock_mono_ms()};
+        g->sums = *w->sums;
+        g->ready = true;
+        memset(w->sums, 0, sizeof *w->sums);
+        TRY(round_sum_group(t, w->group, err));
+        TRY(task_event(t, &tick, NULL, err));
+    }
+out:
+    return status;
+}
+
 enum sotto_status work_results(struct coordinator *c, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     void *item;
@@ -590,7 +672,9 @@ enum sotto_status work_results(struct coordinator *c, struct sotto_error *err) {
         struct work *w = item;
         c->running--;
         w->task->jobs--;
-        status = w->kind == WORK_CHECK ? checked(w, err) : advanced(w, err);
+        status = w->kind == WORK_CHECK    ? checked(w, err)
+                 : w->kind == WORK_UNMASK ? unmasked(w, err)
+                                          : advanced(w, err);
         work_drop(w);
         if (status == SOTTO_OK)
             status = pump(c, err);
@@ -602,7 +686,10 @@ void work_drop(void *job) {
     struct work *w = job;
     if (w->advance)
         advance_out_deinit(&w->advance->out);
+    if (w->sums)
+        group_sums_deinit(w->sums);
     id_wipe(&w->keys, sizeof w->keys);
+    mem_free(w->sums);
     mem_free(w->advance);
     mem_free(w);
 }

@@ -150,7 +150,7 @@ static void handle(struct round_engine *e, const struct round_event *ev, struct 
         secure_grouped(e, ev, out);
         break;
     case ROUND_EV_SECURE:
-        secure_message(e, ev);
+        secure_message(e, ev, out);
         break;
     case ROUND_EV_CLOSED:
         secure_closed(e, ev, out);

@@ -121,7 +121,7 @@ uint64_t secure_next_ms(const struct round_engine *e);
 void secure_start_clock(struct round_engine *e);
 void secure_restored(struct round_engine *e);
 void secure_grouped(struct round_engine *e, const struct round_event *ev, struct emit *out);
-void secure_message(struct round_engine *e, const struct round_event *ev);
+void secure_message(struct round_engine *e, const struct round_event *ev, struct emit *out);
 void secure_closed(struct round_engine *e, const struct round_event *ev, struct emit *out);
 /* Revoked or declined: it leaves at once. */
 void secure_member_gone(struct round_engine *e, struct round_member *m, const char *why,

@@ -358,10 +358,30 @@ void secure_grouped(struct round_engine *e, const struct round_event *ev, struct
     }
 }
 
-void secure_message(struct round_engine *e, const struct round_event *ev) {
-    if (ev->serial == 0 && ev->round == e->number && ev->group < e->group_count &&
-        e->groups[ev->group].exchange == SECAGG_UNMASK) { /* after a restart */
+/* The session could not go on: another one, where nobody was asked for an input yet. */
+static void session_failed(struct round_engine *e, uint32_t group, const char *why,
+                           struct emit *out) {
+    e->more[group].waiting = false;
+    if (e->groups[group].exchange < SECAGG_MASKED)
+        e->more[group].regroup = true; /* settling does it */
+    else
+        fail_group(e, group, why, out);
+}
+
+/* What a host found when it built the sessions again. */
+static void session_found(struct round_engine *e, const struct round_event *ev, struct emit *out) {
+    if (ev->round != e->number || e->state != ROUND_OPEN || ev->group >= e->group_count ||
+        e->groups[ev->group].state != ROUND_GROUP_RUNNING || e->more[ev->group].waiting)
+        return;
+    if (!ev->ok)
+        session_failed(e, ev->group, "its session could not be resumed", out);
+    else if (e->groups[ev->group].exchange == SECAGG_UNMASK)
         e->more[ev->group].complete |= ev->complete;
+}
+
+void secure_message(struct round_engine *e, const struct round_event *ev, struct emit *out) {
+    if (ev->serial == 0) {
+        session_found(e, ev, out);
         return;
     }
     struct round_member *m = ev->round == e->number ? member_find(e, ev->serial) : NULL;
@@ -399,10 +419,7 @@ void secure_closed(struct round_engine *e, const struct round_event *ev, struct 
         return;
     e->more[ev->group].waiting = false;
     if (!ev->ok) {
-        if (g->exchange < SECAGG_MASKED)
-            e->more[ev->group].regroup = true; /* settling does it */
-        else
-            fail_group(e, ev->group, "its session failed after masked inputs had been asked for",
+        session_failed(e, ev->group, "its session failed after masked inputs had been asked for",
                        out);
         return;
     }

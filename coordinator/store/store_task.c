@@ -128,6 +128,16 @@ out:
 
 enum sotto_status store_after_restore(struct store *s, int64_t now_ms, struct sotto_error *err) {
     enum sotto_status status;
+    /* Who was asked for a masked input may have sent it: that mass is gone. */
+    TRY(db_run(s, err,
+               "INSERT INTO outcomes (serial, terms_hash, outcome, at_ms) SELECT m.serial, "
+               "r.terms_hash, ?, ? FROM members m JOIN rounds r USING (task, round) JOIN "
+               "secure_closes c ON c.task = m.task AND c.round = m.round AND c.grp = m.grp AND "
+               "c.attempt = m.attempt AND c.exchange = 3 JOIN secure_messages g ON g.task = m.task "
+               "AND g.round = m.round AND g.grp = m.grp AND g.attempt = m.attempt AND g.exchange = "
+               "3 AND g.serial = m.serial WHERE r.state < 2 ON CONFLICT (serial, terms_hash) DO "
+               "NOTHING",
+               "ii", (int64_t)sotto_Outcome_OUTCOME_KEPT, now_ms));
     TRY(db_run(
         s, err,
         "INSERT INTO outcomes (serial, terms_hash, outcome, at_ms) SELECT m.serial, "
@@ -146,6 +156,8 @@ enum sotto_status store_after_restore(struct store *s, int64_t now_ms, struct so
     TRY(db_run(s, err, "UPDATE tasks SET next_round = next_round + ?", "i",
                (int64_t)ROUND_RESTORE_GAP));
     TRY(db_run(s, err, "DELETE FROM uploads", ""));
+    TRY(db_run(s, err, "DELETE FROM secure_messages", ""));
+    TRY(db_run(s, err, "DELETE FROM secure_closes", ""));
     TRY(move_on(s, err));
 out:
     return status;

@@ -88,7 +88,8 @@ enum round_event_kind {
     ROUND_EV_READY,   /* serial has trained; attempt: the session that it is in, 0: none */
     ROUND_EV_GROUPED, /* GROUP (group ROUND_ALL_GROUPS) or REGROUP (group) is durable: ok */
     ROUND_EV_SECURE,  /* serial's message of (attempt, exchange): ok: stored; else refused for good.
-                         complete: unmasking has all that the sum needs */
+                         complete: unmasking has all that the sum needs. serial 0, after a restart:
+                         complete of the group, or not ok: its session is lost */
     ROUND_EV_CLOSED,  /* the group's exchange is closed: ok; else the session has failed */
 };
 struct round_event {
