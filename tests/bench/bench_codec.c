@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sotto/protocol/codec.h"
+#include "sotto/protocol/masked.h"
 
 static const struct bench_case {
     const char *name;
@@ -212,6 +213,108 @@ static void print_result(const struct bench *b, const struct bench_case *c,
            r->kept_bits_entropy);
 }
 
+/* ---- Under masks: one device's vector, and a group's sum into the exact sums ---------------- */
+
+#define MASKED_MEMBERS 100u
+
+static const struct {
+    const char *name;
+    float keep;
+    unsigned ring_bits, rotate_log2;
+} masked_cases[] = {
+    {"dense-ring16", 1.0f, 16, 15},
+    {"10%-ring16", 0.1f, 16, 15},
+    {"10%-ring32", 0.1f, 32, 15},
+    {"10%-unrotated", 0.1f, 16, 0},
+};
+
+struct masked_bench {
+    struct bench *b;
+    struct masked_plan *plan;
+    uint32_t *vector;
+};
+
+static enum sotto_status masked_encode_once(struct masked_bench *m, struct sotto_error *err) {
+    struct bench *b = m->b;
+    struct rng r;
+    rng_init(&r, 1, 1, 1, RNG_ROUNDING);
+    memcpy(b->in.values[0], b->raw, b->layout.total * sizeof *b->raw);
+    memset(b->in.residual[0], 0, b->layout.total * sizeof(float));
+    return masked_encode(m->plan, &b->in, &r, m->vector, err);
+}
+
+/* The sum of as many equal vectors as the group may have. */
+static enum sotto_status masked_take_once(struct masked_bench *m, struct sotto_error *err) {
+    const uint64_t length = masked_length(m->plan);
+    for (uint64_t first = 0; first < length; first += MASKED_BLOCK) {
+        const size_t count = (size_t)num_min_u64(MASKED_BLOCK, length - first);
+        const enum sotto_status status = masked_sum_take(
+            m->plan, MASKED_MEMBERS, first, m->vector + first, count, &m->b->sums, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
+    accumulator_clear(&m->b->sums);
+    return SOTTO_OK;
+}
+
+static enum sotto_status run_masked_case(struct bench *b, size_t which, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct masked_bench m = {.b = b};
+    double encode, take;
+    struct codec_pipeline *p = &b->spec.pipeline;
+    const struct masked_terms terms = {
+        .ring_bits = masked_cases[which].ring_bits, .members_max = MASKED_MEMBERS, .task_seed = 1};
+    p->clip_norm = 10.0f;
+    p->keep = masked_cases[which].keep;
+    p->bits = masked_bits_max(terms.ring_bits, MASKED_MEMBERS);
+    p->support = p->keep < 1.0f ? CODEC_SUPPORT_ROUND : CODEC_SUPPORT_OWN;
+    p->rotate_log2 = masked_cases[which].rotate_log2;
+    p->range = masked_range(p, &b->layout);
+    TRY(masked_plan_new(&b->spec, &terms, &m.plan, err));
+    const uint64_t length = masked_length(m.plan);
+    m.vector = mem_array((size_t)length, sizeof *m.vector);
+    if (m.vector == NULL)
+        TRY_FAIL(err, SOTTO_NOMEM, "no memory for a vector");
+    RATE(encode, masked_encode_once(&m, err));
+    for (uint64_t i = 0; i < masked_scalars_at(m.plan); i++)
+        m.vector[i] *= MASKED_MEMBERS;
+    RATE(take, masked_take_once(&m, err));
+    const double n = (double)b->layout.total, bytes = (double)masked_bytes(m.plan);
+    if (b->json)
+        printf("{\"bench\":\"codec\",\"case\":\"masked-%s\",\"coordinates\":%u,\"sent\":%llu,"
+               "\"bits\":%u,\"bytes\":%.0f,\"encode_coordinates_per_s\":%.4g,"
+               "\"encode_bytes_per_s\":%.4g,\"take_coordinates_per_s\":%.4g,"
+               "\"take_bytes_per_s\":%.4g}\n",
+               masked_cases[which].name, (unsigned)b->layout.total, (unsigned long long)length,
+               p->bits, bytes, encode, encode * 4.0, take, take / n * bytes);
+    else
+        printf("%-13s %9llu %9.0f %4u %9.1f %9.1f %9.1f %9.1f\n", masked_cases[which].name,
+               (unsigned long long)length, bytes, p->bits, encode * 1e-6, encode * 4e-6,
+               take * 1e-6, take / n * bytes * 1e-6);
+out:
+    mem_free(m.vector);
+    masked_plan_free(m.plan);
+    return status;
+}
+
+static enum sotto_status run_masked(struct bench *b, struct sotto_error *err) {
+    if (!b->json) {
+        printf(
+            "under masks, a group of %u; encode in MB/s of fp32, take in MB/s of the packed sum\n",
+            MASKED_MEMBERS);
+        printf("%-13s %9s %9s %4s %9s %9s %9s %9s\n", "case", "sent", "bytes", "bits", "encode",
+               "encode", "take", "take");
+        printf("%-13s %9s %9s %4s %9s %9s %9s %9s\n", "", "", "", "", "M coord/s", "MB/s",
+               "M coord/s", "MB/s");
+    }
+    for (size_t i = 0; i < ARRAY_LEN(masked_cases); i++) {
+        const enum sotto_status status = run_masked_case(b, i, err);
+        if (status != SOTTO_OK)
+            return status;
+    }
+    return SOTTO_OK;
+}
+
 static enum sotto_status run(struct bench *b, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     double copied, streamed;
@@ -238,6 +341,7 @@ static enum sotto_status run(struct bench *b, struct sotto_error *err) {
         TRY(measure(b, &r, err));
         print_result(b, &cases[i], &r);
     }
+    TRY(run_masked(b, err));
 out:
     return status;
 }
