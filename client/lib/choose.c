@@ -8,8 +8,11 @@
 #include <string.h>
 
 #define CANDIDATES_MAX 16
-#define CHOOSE_STEPS   8u   /* timed, after one that warms up */
-#define CHOOSE_SLOW_MS 100u /* a step that takes longer is timed alone */
+#define CHOOSE_STEPS   8u /* timed at a time, after one that warms up */
+#define CHOOSE_PASSES  5u /* the fastest counts: others are at work on the device too */
+#define CHOOSE_SLOW_MS                                                                             \
+    100u                 /* no more passes after so long; a step that takes longer is timed alone */
+#define SPEED_MEMORY 0.8 /* weight of the trainings before, in what is told */
 
 size_t (*client_choose_candidates)(const struct kern_backend **out, size_t cap);
 enum sotto_status (*client_choose_timing)(const struct kern_backend *b, double *samples_per_s,
@@ -101,6 +104,10 @@ void client_choose_tell(struct sotto_client *c) {
 
 /* From now on this backend does the work, and the coordinator hears of it. */
 static void take(struct sotto_client *c, const struct kern_backend *b, double samples_per_s) {
+    if (c->speed_of != b) {
+        c->speed_of = b;
+        c->speed_samples = c->speed_seconds = 0;
+    }
     c->work.backend = b;
     wire_set_text(c->told_kernels, sizeof c->told_kernels, kern_backend_kernel_set(b));
     c->told_speed = samples_per_s;
@@ -146,8 +153,14 @@ static enum sotto_status time_backend(struct sotto_client *c, const sotto_Terms 
     TRY(trainer_new(&c->work.package.graph, &rule, c->work.data.count, b, &trainer, err));
     TRY(run_steps(trainer, c, &stream, 1, out, &samples, &seconds, err));
     const uint32_t steps = seconds * 1e3 > CHOOSE_SLOW_MS ? 1 : CHOOSE_STEPS;
-    TRY(run_steps(trainer, c, &stream, steps, out, &samples, &seconds, err));
-    *samples_per_s = seconds > 0 ? samples / seconds : 0;
+    double spent = 0;
+    *samples_per_s = 0;
+    for (uint32_t i = 0; i < CHOOSE_PASSES && spent * 1e3 < CHOOSE_SLOW_MS; i++) {
+        TRY(run_steps(trainer, c, &stream, steps, out, &samples, &seconds, err));
+        spent += seconds;
+        if (seconds > 0 && samples / seconds > *samples_per_s)
+            *samples_per_s = samples / seconds;
+    }
 out:
     trainer_free(trainer);
     mem_free(out);
@@ -294,9 +307,11 @@ bool client_choose_again(struct sotto_client *c, const struct sotto_error *why) 
 
 void client_choose_trained(struct sotto_client *c, double samples, double seconds) {
     struct sotto_error why = SOTTO_ERROR_INIT;
-    const double speed = seconds > 0 ? samples / seconds : 0;
-    if (c->work.backend == NULL || !isfinite(speed) || speed <= 0)
+    if (c->work.backend == NULL || !isfinite(samples) || samples <= 0 || seconds <= 0)
         return;
+    c->speed_samples = SPEED_MEMORY * c->speed_samples + samples;
+    c->speed_seconds = SPEED_MEMORY * c->speed_seconds + seconds;
+    const double speed = c->speed_samples / c->speed_seconds;
     take(c, c->work.backend, speed);
     if (!c->work.choosing.begun)
         return;

@@ -98,6 +98,8 @@ struct sotto_client {
     uint32_t backends_failed; /* of the candidates, one bit each: not tried again */
     char told_kernels[64];    /* what the coordinator is told of the backend in use */
     double told_speed;
+    const struct kern_backend *speed_of; /* whose trainings these are */
+    double speed_samples, speed_seconds; /* older ones count less */
     char tier[32];
     uint32_t slice_ms;
     void (*log)(void *ctx, const char *line);
