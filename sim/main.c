@@ -1,64 +1,17 @@
 /* sotto-sim: experiments with virtual clients through the production cores. */
-#include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "report.h"
-#include "sotto/zoo.h"
-#include "wire.h"
+#include "compare.h"
+#include "list.h"
+#include "run.h"
+#include "sweep.h"
 
 #define SETS_MAX (CONFIG_LIST_MAX - 2)
+#define DIRS_MAX 1024
 
 #define CHECKPOINT_MS 120000u /* between two, unless --checkpoint says otherwise */
-
-static volatile sig_atomic_t stop_asked;
-
-static void on_signal(int number) {
-    (void)number;
-    stop_asked = 1;
-}
-
-/* The first signal ends the run after its round, a second one at once. */
-static void catch_signals(void) {
-    const struct sigaction once = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    (void)sigaction(SIGINT, &once, NULL);
-    (void)sigaction(SIGTERM, &once, NULL);
-}
-
-static bool on_round(void *ctx, const struct sim_round_result *r, const struct sim_totals *t) {
-    report_round(ctx, r, t);
-    return !stop_asked;
-}
-
-static enum sotto_status open_experiment(const struct cli *cli, struct experiment *x,
-                                         struct sotto_error *err) {
-    const char *const *given = NULL;
-    const char *sets[SETS_MAX + 1];
-    char seed[64];
-    size_t n = cli_flag_all(cli, "set", &given);
-    if (n > SETS_MAX)
-        return SOTTO_FAIL(err, SOTTO_USAGE, "at most %d times --set", SETS_MAX);
-    for (size_t i = 0; i < n; i++)
-        sets[i] = given[i];
-    if (cli_flag(cli, "seed")) {
-        snprintf(seed, sizeof seed, "task.seed=%.40s", cli_flag(cli, "seed"));
-        sets[n++] = seed;
-    }
-    return experiment_open(x, cli_arg(cli, 0), view_of(NULL, 0), cli_flag(cli, "data"), sets, n,
-                           err);
-}
-
-static void say_start(const struct report *r) {
-    const struct sim_settings *s = &r->x->settings;
-    char up[32];
-    num_format_size(up, sizeof up, (uint64_t)r->x->graph.layout.total * 4);
-    fprintf(
-        r->out, "%s: %u parameters (%s), %u examples of %u clients (%s), %llu a round, seed %llu\n",
-        s->task.name, r->x->graph.layout.total, up, r->x->train.count, r->x->partition.client_count,
-        s->scheme, (unsigned long long)s->task.cohort, (unsigned long long)s->task.seed);
-}
 
 /* Checkpoints go into the folder of the results. */
 static enum sotto_status checkpoint_flags_read(const struct cli *cli, struct sim_config *config,
@@ -92,100 +45,129 @@ static enum sotto_status run_flags_read(const struct cli *cli, struct sim_config
     return status == SOTTO_OK ? checkpoint_flags_read(cli, config, err) : status;
 }
 
+static enum sotto_status sets_read(const struct cli *cli, const char *sets[SETS_MAX + 1],
+                                   char seed[64], size_t *count, struct sotto_error *err) {
+    const char *const *given = NULL;
+    size_t n = cli_flag_all(cli, "set", &given);
+    if (n > SETS_MAX)
+        return SOTTO_FAIL(err, SOTTO_USAGE, "at most %d times --set", SETS_MAX);
+    for (size_t i = 0; i < n; i++)
+        sets[i] = given[i];
+    if (cli_flag(cli, "seed")) {
+        snprintf(seed, 64, "task.seed=%.40s", cli_flag(cli, "seed"));
+        sets[n++] = seed;
+    }
+    *count = n;
+    return SOTTO_OK;
+}
+
 static int run_command(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
-    struct experiment x;
-    struct sim *s = NULL;
-    struct report r = {.x = &x, .out = stdout, .json = cli_json(cli), .dir = cli_flag(cli, "out")};
-    struct sim_config config = {.on_round = on_round, .ctx = &r};
-    struct sim_totals wired;
-    struct buf package;
-    struct sim_profile profile;
+    const char *sets[SETS_MAX + 1];
+    char seed[64];
     enum sotto_status status;
-    memset(&profile, 0, sizeof profile);
-    buf_init(&package, PACKAGE_BYTES_MAX);
-    memset(&x, 0, sizeof x);
+    struct run_request q = {.file = cli_arg(cli, 0),
+                            .data = cli_flag(cli, "data"),
+                            .dir = cli_flag(cli, "out"),
+                            .sets = sets,
+                            .json = cli_json(cli),
+                            .wire = cli_flag(cli, "wire") != NULL,
+                            .out = stdout};
+    q.live = !q.json && isatty(STDOUT_FILENO);
     log_setup(LOG_WARN, LOG_TEXT);
-    r.live = !r.json && isatty(STDOUT_FILENO);
-    TRY(run_flags_read(cli, &config, &err));
-    TRY(open_experiment(cli, &x, &err));
-    TRY(report_open(&r, &err));
-    if (!r.json)
-        say_start(&r);
-    if (cli_flag(cli, "wire")) {
-        TRY(wire_run(&x, &config, &wired, &package, &err));
-        TRY(report_end(&r, &wired, buf_view(&package), &err));
-    } else {
-        TRY(sim_open(&x, &config, &s, &err));
-        catch_signals();
-        r.resumes = sim_resumes(s);
-        TRY(sim_run(s, &err));
-        if (config.profile) {
-            TRY(sim_profile(s, &profile, &err));
-            r.profile = &profile;
-        }
-        TRY(report_end(&r, sim_totals(s), sim_package(s), &err));
-        checkpoint_remove(s);
-    }
+    TRY(run_flags_read(cli, &q.config, &err));
+    TRY(sets_read(cli, sets, seed, &q.set_count, &err));
+    TRY(run_experiment(&q, &err));
 out:
-    buf_deinit(&package);
-    profile_deinit(&profile);
-    sim_close(s);
-    report_close(&r);
-    experiment_deinit(&x);
     return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
 }
 
-static void list_models(struct buf *out) {
-    size_t count;
-    char text[64];
-    const struct zoo_entry *z = zoo_list(&count);
-    buf_printf(out, "models (model.zoo)\n");
-    for (size_t i = 0; i < count; i++)
-        buf_printf(out, "  %-12s %9u parameters, %s; %s\n", z[i].name, z[i].params,
-                   data_schema_text(&z[i].schema, text, sizeof text), z[i].summary);
+static int sweep_command(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    const char *const *sets = NULL;
+    uint64_t jobs = 0, workers = 0;
+    enum sotto_status status;
+    struct sweep_request q = {.file = cli_arg(cli, 0),
+                              .out = cli_flag(cli, "out"),
+                              .data = cli_flag(cli, "data"),
+                              .json = cli_json(cli),
+                              .say = stdout};
+    q.live = !q.json && isatty(STDOUT_FILENO);
+    log_setup(LOG_WARN, LOG_TEXT);
+    q.set_count = cli_flag_all(cli, "set", &sets);
+    q.sets = sets;
+    TRY(cli_flag_u64(cli, "jobs", 1, 1024, &jobs, &err));
+    TRY(cli_flag_u64(cli, "workers", 1, 256, &workers, &err));
+    q.jobs = (unsigned)jobs;
+    q.workers = (unsigned)workers;
+    TRY(sweep_make(&q, &err));
+out:
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
 }
 
-static void list_partitions(struct buf *out) {
-    size_t count;
-    const struct partition_scheme *p = partition_schemes(&count);
-    buf_printf(out, "partitions (partition.scheme)\n");
-    for (size_t i = 0; i < count; i++) {
-        buf_printf(out, "  %-12s %s\n", p[i].name, p[i].summary);
-        for (size_t k = 0; p[i].options[k]; k++)
-            if (strcmp(p[i].options[k]->name, "clients") != 0)
-                buf_printf(out, "    partition.%s = %g: %s\n", p[i].options[k]->name,
-                           p[i].options[k]->initial, p[i].options[k]->help);
-    }
+/* ---- Many runs */
+
+static size_t dirs_of(const struct cli *cli, const char *dirs[DIRS_MAX]) {
+    size_t n = 0;
+    for (int i = 0; i < cli_arg_count(cli) && n < DIRS_MAX; i++)
+        dirs[n++] = cli_arg(cli, i);
+    return n;
 }
 
-static int list_command(struct cli *cli) {
+static enum sotto_status targets_read(const struct cli *cli, double targets[COMPARE_TARGETS_MAX],
+                                      size_t *count, struct sotto_error *err) {
+    const char *const *given = NULL;
+    *count = cli_flag_all(cli, "target", &given);
+    if (*count > COMPARE_TARGETS_MAX)
+        return SOTTO_FAIL(err, SOTTO_USAGE, "at most %d times --target", COMPARE_TARGETS_MAX);
+    for (size_t i = 0; i < *count; i++)
+        if (num_parse_f64(given[i], 0, 1, &targets[i], err) != SOTTO_OK)
+            return sotto_error_prefix(err, "--target (a fraction such as 0.97)");
+    return SOTTO_OK;
+}
+
+static int report_command(struct cli *cli) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    const char *dirs[DIRS_MAX];
+    double targets[COMPARE_TARGETS_MAX];
+    size_t target_count;
+    struct runs runs;
     struct buf out;
-    (void)cli;
-    buf_init(&out, 1u << 20);
-    list_models(&out);
-    list_partitions(&out);
-    buf_printf(&out, "server steps (server.strategy)\n");
-    for (int i = 0; strategy_names[i]; i++)
-        buf_printf(&out, "  %-12s %s\n", strategy_names[i], strategy_get(i)->summary);
-    buf_printf(&out, "data sets (data.name)\n"
-                     "  generator    drawn handwritten digits, one writer a client; needs no file\n"
-                     "  mnist, fashion-mnist, cifar10    below --data DIR\n"
-                     "  IMAGES,LABELS    two IDX files\n"
-                     "  FILE.csv    numbers, the label last\n");
+    enum sotto_status status;
+    const enum compare_format format = cli_json(cli)          ? COMPARE_JSON
+                                       : cli_flag(cli, "csv") ? COMPARE_CSV
+                                                              : COMPARE_TEXT;
+    memset(&runs, 0, sizeof runs);
+    buf_init(&out, (size_t)16 << 20);
+    const size_t n = dirs_of(cli, dirs);
+    TRY(targets_read(cli, targets, &target_count, &err));
+    TRY(runs_read(&runs, dirs, n, &err));
+    TRY(compare_table(&runs, targets, target_count, format, &out, &err));
     fwrite(out.data, 1, out.len, stdout);
+out:
     buf_deinit(&out);
-    return 0;
+    runs_deinit(&runs);
+    return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
 }
 
 static int plot_command(struct cli *cli) {
     struct sotto_error err = SOTTO_ERROR_INIT;
-    const char *dirs[64];
-    size_t n = 0;
-    const char *path = cli_flag(cli, "output");
-    for (int i = 0; i < cli_arg_count(cli) && n < ARRAY_LEN(dirs); i++)
-        dirs[n++] = cli_arg(cli, i);
-    const enum sotto_status status = report_plot(dirs, n, path ? path : "accuracy.svg", &err);
+    const char *dirs[DIRS_MAX];
+    const char *path = cli_flag(cli, "output"), *x = cli_flag(cli, "x"), *y = cli_flag(cli, "y");
+    double targets[COMPARE_TARGETS_MAX];
+    struct compare_plot p = {.x = x ? x : "rounds",
+                             .y = y ? y : "accuracy",
+                             .apart = cli_flag(cli, "apart") != NULL,
+                             .targets = targets};
+    struct runs runs;
+    enum sotto_status status;
+    memset(&runs, 0, sizeof runs);
+    const size_t n = dirs_of(cli, dirs);
+    TRY(targets_read(cli, targets, &p.target_count, &err));
+    TRY(runs_read(&runs, dirs, n, &err));
+    TRY(compare_draw(&runs, &p, path ? path : "accuracy.svg", &err));
+out:
+    runs_deinit(&runs);
     return status == SOTTO_OK ? 0 : cli_fail(cli, &err);
 }
 
@@ -260,8 +242,27 @@ static const struct cli_flag run_flags[] = {
      "over the real transport: a coordinator and at most 32 clients in this process"},
     CLI_FLAGS_END,
 };
+static const struct cli_flag sweep_flags[] = {
+    {"data", 'd', "DIR", false, "folder of the data sets"},
+    {"out", 'o', "DIR", false, "folder of the runs' folders, in place of the file's key out"},
+    {"jobs", 'j', "N", false,
+     "runs at a time (default: so many that every processor has a worker)"},
+    {"workers", 'w', "N", false, "threads of each run (default: 1)"},
+    CLI_FLAGS_END,
+};
+static const struct cli_flag report_flags[] = {
+    {"target", 't', "FRACTION", true,
+     "also rounds and bytes to this accuracy, by the curve made monotone (default: stop.accuracy)"},
+    {"csv", 0, NULL, false, "comma-separated values instead of a table"},
+    CLI_FLAGS_END,
+};
 static const struct cli_flag plot_flags[] = {
     {"output", 'o', "FILE", false, "the plot (default: accuracy.svg)"},
+    {"x", 'x', "AXIS", false, "rounds, bytes, seconds (of the fleet) or energy (default: rounds)"},
+    {"y", 'y', "AXIS", false, "accuracy or loss (default: accuracy)"},
+    {"target", 't', "FRACTION", true, "a line at this accuracy"},
+    {"apart", 'a', NULL, false,
+     "a line for each run, not one with a band for an experiment's seeds"},
     CLI_FLAGS_END,
 };
 static const struct cli_command commands[] = {
@@ -269,10 +270,18 @@ static const struct cli_command commands[] = {
      "sotto-sim run examples/digits-sim.yaml\n"
      "sotto-sim run examples/mnist-2nn-iid.yaml --data ~/data --json --seed 2\n",
      run_command},
-    {"list", "", 0, 0, NULL, "Shows models, partitions, server steps and data sets.", NULL,
+    {"sweep", "FILE", 1, 1, sweep_flags,
+     "Runs an experiment with many settings and seeds; what has ended is not made again.",
+     "sotto-sim sweep examples/sweep.yaml --out runs/sweep\n", sweep_command},
+    {"report", "DIR...", 1, DIRS_MAX, report_flags,
+     "Compares runs made with --out: mean and deviation over seeds, rounds and bytes to a target.",
+     "sotto-sim report runs/sweep --target 0.97\n", report_command},
+    {"plot", "DIR...", 1, DIRS_MAX, plot_flags,
+     "Draws runs made with --out, seeds of one experiment as a line with a band.",
+     "sotto-sim plot runs/sweep -x bytes -o accuracy.svg\n", plot_command},
+    {"list", "", 0, 0, NULL,
+     "Shows models, partitions, server steps, pipelines and data sets, with their options.", NULL,
      list_command},
-    {"plot", "DIR...", 1, 64, plot_flags, "Draws the accuracy of runs made with --out.", NULL,
-     plot_command},
     {"config check", "FILE", 1, 1, NULL,
      "Checks an experiment's settings, model and partition, not its data; exit code 4 when one is "
      "wrong.",

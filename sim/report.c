@@ -6,15 +6,17 @@
 #include <string.h>
 
 #include "plot.h"
+#include "tensorboard.h"
 
 #define LINE_MAX_BYTES (1u << 16)
+#define EVENTS_FILE    "events.out.tfevents.0000000001.sotto"
 #define SHOW_EVERY_NS  250000000u
 
 static const char csv_head[] =
     "run,seed,round,kind,published,accuracy_fraction,loss_nats,train_accuracy_fraction,"
     "train_loss_nats,train_samples,clients_invited,clients_counted,clients_returned,"
     "clients_dropped,bytes_up,bytes_down,train_seconds,eval_seconds,server_seconds,wall_seconds,"
-    "virtual_seconds\n";
+    "virtual_seconds,clock_seconds,config_hash,version\n";
 
 static enum sotto_status open_file(const char *dir, const char *name, FILE **out,
                                    struct sotto_error *err) {
@@ -25,6 +27,43 @@ static enum sotto_status open_file(const char *dir, const char *name, FILE **out
     *out = fopen(path, "we");
     return *out ? SOTTO_OK
                 : SOTTO_FAIL(err, SOTTO_IO, "%s: cannot be written: %s", path, strerror(errno));
+}
+
+/* TensorBoard wants the file's name to hold "tfevents". */
+static void events_write(struct report *r, const struct buf *b) {
+    if (b->status == SOTTO_OK)
+        fwrite(b->data, 1, b->len, r->events);
+}
+
+static double wall_seconds(void) {
+    return (double)clock_wall_ms() / 1e3;
+}
+
+static void events_begin(struct report *r, const struct buf *config) {
+    struct buf b;
+    buf_init(&b, CONFIG_FILE_MAX + 4096);
+    tensorboard_begin(&b, wall_seconds());
+    tensorboard_text(&b, wall_seconds(), "config", (const char *)config->data, config->len);
+    events_write(r, &b);
+    buf_deinit(&b);
+}
+
+static void events_round(struct report *r, const struct sim_round_result *o,
+                         const struct sim_totals *t) {
+    const struct tensorboard_scalar scalars[] = {
+        {"accuracy/test", o->test_accuracy}, {"accuracy/training", o->train_accuracy},
+        {"loss/test", o->test_loss},         {"loss/training", o->train_loss},
+        {"bytes/up", (double)t->bytes_up},   {"bytes/down", (double)t->bytes_down},
+        {"clients/counted", o->counted},     {"clients/dropped", o->dropped},
+        {"seconds/round", o->wall_seconds},  {"seconds/fleet", t->virtual_seconds},
+    };
+    struct buf b;
+    buf_init(&b, LINE_MAX_BYTES);
+    tensorboard_step(&b, wall_seconds(), o->evaluation ? o->round : t->rounds, scalars,
+                     ARRAY_LEN(scalars));
+    events_write(r, &b);
+    buf_deinit(&b);
+    fflush(r->events);
 }
 
 static enum sotto_status write_buf(const struct report *r, const char *name, const struct buf *b,
@@ -60,7 +99,9 @@ enum sotto_status report_open(struct report *r, struct sotto_error *err) {
     TRY(write_buf(r, "config.yaml", &config, err));
     TRY(open_file(r->dir, "rounds.csv", &r->csv, err));
     TRY(open_file(r->dir, "rounds.jsonl", &r->jsonl, err));
+    TRY(open_file(r->dir, EVENTS_FILE, &r->events, err));
     fputs(csv_head, r->csv);
+    events_begin(r, &config);
     json_init(&j, &r->line);
     json_object_begin(&j);
     json_put_str(&j, "event", "run");
@@ -74,7 +115,8 @@ out:
 
 /* ---- A round */
 
-static void put_round(const struct sim_round_result *o, struct json *j) {
+static void put_round(const struct sim_round_result *o, const struct sim_totals *t,
+                      struct json *j) {
     json_object_begin(j);
     json_put_u64(j, "round", o->round);
     json_put_str(j, "kind", o->evaluation ? "evaluate" : "train");
@@ -88,6 +130,7 @@ static void put_round(const struct sim_round_result *o, struct json *j) {
     json_put_f64(j, "wall_seconds", o->wall_seconds);
     json_put_f64(j, "server_seconds", o->server_seconds);
     json_put_f64(j, "virtual_seconds", o->virtual_seconds);
+    json_put_f64(j, "clock_seconds", t->virtual_seconds);
     json_put_f64(j, "train_accuracy", o->train_accuracy);
     json_put_f64(j, "train_loss", o->train_loss);
     json_put_u64(j, "invited", o->members);
@@ -115,7 +158,8 @@ static void csv_count(FILE *f, uint64_t v) {
     fprintf(f, ",%llu", (unsigned long long)v);
 }
 
-static void csv_round(struct report *r, const struct sim_round_result *o) {
+static void csv_round(struct report *r, const struct sim_round_result *o,
+                      const struct sim_totals *t) {
     fprintf(r->csv, "%s,%llu,%u,%s,%d", r->x->run_id, (unsigned long long)r->x->settings.task.seed,
             o->round, o->evaluation ? "evaluate" : "train", o->published);
     csv_number(r->csv, o->test_accuracy);
@@ -134,7 +178,8 @@ static void csv_round(struct report *r, const struct sim_round_result *o) {
     csv_number(r->csv, o->server_seconds);
     csv_number(r->csv, o->wall_seconds);
     csv_number(r->csv, o->virtual_seconds);
-    fputc('\n', r->csv);
+    csv_number(r->csv, t->virtual_seconds);
+    fprintf(r->csv, ",%s,%s\n", r->x->config_hash, SOTTO_VERSION_TEXT);
 }
 
 static void keep_point(struct report *r, const struct sim_round_result *o,
@@ -200,12 +245,14 @@ void report_round(struct report *r, const struct sim_round_result *o, const stru
     keep_point(r, o, t);
     buf_reset(&r->line);
     json_init(&j, &r->line);
-    put_round(o, &j);
+    put_round(o, t, &j);
     buf_put_u8(&r->line, '\n');
     if (r->jsonl)
         fwrite(r->line.data, 1, r->line.len, r->jsonl);
     if (r->csv)
-        csv_round(r, o);
+        csv_round(r, o, t);
+    if (r->events)
+        events_round(r, o, t);
     if (o->again) {
         r->resumed = t->rounds; /* its reader has seen them */
         r->begin_ns = clock_mono_ns();
@@ -275,8 +322,9 @@ static void say_end(const struct report *r, const struct sim_totals *t) {
 static enum sotto_status write_plot(const struct report *r, struct sotto_error *err) {
     char path[IO_PATH_MAX], subtitle[160];
     struct plot_series series = {.name = NULL, .x = r->rounds, .y = r->accuracy, .count = r->count};
-    snprintf(subtitle, sizeof subtitle, "run %s, seed %llu, sotto %s", r->x->run_id,
-             (unsigned long long)r->x->settings.task.seed, SOTTO_VERSION_TEXT);
+    snprintf(subtitle, sizeof subtitle, "run %s, config hash %.16s, seed %llu, sotto %s",
+             r->x->run_id, r->x->config_hash, (unsigned long long)r->x->settings.task.seed,
+             SOTTO_VERSION_TEXT);
     const struct plot p = {.title = r->x->settings.task.name,
                            .subtitle = subtitle,
                            .x = {.label = "rounds", .unit = PLOT_NUMBER},
@@ -324,6 +372,8 @@ void report_close(struct report *r) {
         fclose(r->csv);
     if (r->jsonl)
         fclose(r->jsonl);
+    if (r->events)
+        fclose(r->events);
     buf_deinit(&r->line);
     mem_free(r->rounds);
     mem_free(r->accuracy);

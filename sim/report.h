@@ -16,7 +16,7 @@ struct report {
                                           one line */
     const struct sim_profile *profile; /* shown in the end; NULL: none */
     /* private */
-    FILE *csv, *jsonl;
+    FILE *csv, *jsonl, *events;
     struct buf line;
     uint64_t begin_ns, shown_ns;
     uint32_t resumed;                  /* training rounds that came from the checkpoint */
@@ -32,9 +32,5 @@ void report_round(struct report *r, const struct sim_round_result *round,
 enum sotto_status report_end(struct report *r, const struct sim_totals *t, struct view package,
                              struct sotto_error *err);
 void report_close(struct report *r);
-
-/* Reads rounds.csv of each folder and writes one plot of accuracy. */
-enum sotto_status report_plot(const char *const *dirs, size_t count, const char *path,
-                              struct sotto_error *err);
 
 #endif
