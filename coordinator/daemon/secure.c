@@ -19,6 +19,24 @@ enum sotto_status masked_path(const struct coordinator *c, const struct wire_has
  * --------------------------------------------------------------------------------------------------
  */
 
+/* The support that the round's package publishes; empty where it is drawn. */
+static enum sotto_status read_mask(struct task_host *t, struct buf *out, struct sotto_error *err) {
+    struct store_version base;
+    struct buf package;
+    char path[IO_PATH_MAX];
+    enum sotto_status status;
+    buf_init(&package, PACKAGE_BYTES_MAX);
+    if (t->settings.support != CODEC_SUPPORT_PUBLISHED)
+        return SOTTO_OK;
+    TRY(store_version_get(t->c->store, t->row.id, t->round.base_version, &base, err));
+    TRY(blob_path(t->c, "packages", &base.package_hash, path, sizeof path, err));
+    TRY(io_read_file(path, PACKAGE_BYTES_MAX, &package, err));
+    TRY(advance_mask(&t->settings, buf_view(&package), out, err));
+out:
+    buf_deinit(&package);
+    return status;
+}
+
 enum sotto_status secure_plan(struct task_host *t, uint32_t round, bool evaluate,
                               struct secure_round **out, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
@@ -31,6 +49,8 @@ enum sotto_status secure_plan(struct task_host *t, uint32_t round, bool evaluate
                                  .task_seed = t->settings.seed,
                                  .round = round};
     task_spec(&t->settings, &t->graph.layout, evaluate, &t->spec);
+    if (!evaluate)
+        TRY(read_mask(t, &s->mask, err));
     terms.mask = buf_view(&s->mask);
     TRY(masked_plan_new(&t->spec, &terms, &s->plan, err));
     s->config.ring_bits = terms.ring_bits;
