@@ -38,6 +38,11 @@ struct listing {
     uint64_t until; /* of events: the last id shown; 0: no limit */
 };
 
+/* Of a masked round, session by session: {"secure_groups": [...]}, or lines. */
+enum sotto_status control_secure_json(struct coordinator *c, const struct store_round *round,
+                                      struct json *j, struct sotto_error *err);
+enum sotto_status control_secure_text(struct coordinator *c, const struct store_round *round,
+                                      struct buf *out, struct sotto_error *err);
 /* "2026-03-01 12:00:05" in UTC; "-" for 0. */
 const char *control_time(int64_t ms, char out[24]);
 /* "0.9731", "-" for NAN. */

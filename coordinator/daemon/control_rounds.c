@@ -106,15 +106,23 @@ out:
 }
 
 static const char *member_state(int state) {
-    static const char *const names[] = {"invited",  "planned",  "stored", "counted",
-                                        "rejected", "declined", "dropped"};
+    static const char *const names[] = {"invited",  "planned",  "stored",  "counted",
+                                        "rejected", "declined", "dropped", "ready"};
     return state >= 0 && (size_t)state < ARRAY_LEN(names) ? names[state] : "unknown";
 }
 
-static void round_show_text(struct coordinator *c, const struct store_round *round,
-                            const struct store_member *m, uint32_t members,
-                            const struct store_group *g, uint32_t groups, struct buf *out) {
-    static const char *const group_states[] = {"running", "summing", "summed", "failed"};
+static bool is_secure(const struct store_round *round) {
+    sotto_Terms terms;
+    return wire_terms_decode(view_of(round->terms, round->terms_bytes), &terms, NULL) == SOTTO_OK &&
+           secure_wanted(&terms);
+}
+
+static enum sotto_status round_show_text(struct coordinator *c, const struct store_round *round,
+                                         const struct store_member *m, uint32_t members,
+                                         const struct store_group *g, uint32_t groups,
+                                         struct buf *out, struct sotto_error *err) {
+    static const char *const group_states[] = {"running", "summing", "summed", "failed",
+                                               "gathering"};
     char opened[24], closed[24], hex[2 * WIRE_HASH + 1], acc[24], size[32];
     buf_printf(out, "round %u (%s): %s%s%s\n", round->round,
                round->kind == ROUND_EVALUATE ? "evaluate" : "train", round_states[round->state],
@@ -124,25 +132,30 @@ static void round_show_text(struct coordinator *c, const struct store_round *rou
                round->base_version);
     if (round->version)
         buf_printf(out, ", made version %u", round->version);
-    buf_printf(out,
-               "\nterms %s\nplain task: updates are sealed to the round's key, which the "
-               "coordinator holds: it can read them\nauthority %s\n",
-               num_format_hex(hex, round->terms_hash.b, WIRE_HASH),
-               c->document.authority_beside
-                   ? "beside the coordinator: at most secure against a curious coordinator"
-                   : "elsewhere");
+    buf_printf(
+        out, "\nterms %s\n%s\nauthority %s\n", num_format_hex(hex, round->terms_hash.b, WIRE_HASH),
+        is_secure(round)
+            ? "masked task: no single update is readable at the coordinator, a group's sum is"
+            : "plain task: updates are sealed to the round's key, which the coordinator "
+              "holds: it can read them",
+        c->document.authority_beside
+            ? "beside the coordinator: at most secure against a curious coordinator"
+            : "elsewhere");
     buf_printf(out, "%u counted, %u rejected, %u returned; %llu examples, local loss %s\n",
                round->counted, round->rejected, round->returned,
                (unsigned long long)round->train_examples, control_number(round->train_loss, acc));
     for (uint32_t i = 0; i < groups; i++)
         buf_printf(out, "group %u: %u members, goal %u, minimum %u, %s\n", i, g[i].members,
                    g[i].goal, g[i].minimum,
-                   (unsigned)g[i].state < 4 ? group_states[g[i].state] : "unknown");
+                   (unsigned)g[i].state < ARRAY_LEN(group_states) ? group_states[g[i].state]
+                                                                  : "unknown");
+    enum sotto_status status = control_secure_text(c, round, out, err);
     buf_printf(out, "%-10s %-6s %-9s %s\n", "DEVICE", "GROUP", "STATE", "REPORT");
     for (uint32_t i = 0; i < members; i++)
         buf_printf(out, "%-10llu %-6u %-9s %s\n", (unsigned long long)m[i].serial, m[i].group,
                    member_state(m[i].state),
                    m[i].report_bytes ? num_format_size(size, sizeof size, m[i].report_bytes) : "-");
+    return status;
 }
 
 enum sotto_status control_rounds_show(struct coordinator *c, const struct control_request *r,
@@ -165,7 +178,7 @@ enum sotto_status control_rounds_show(struct coordinator *c, const struct contro
     TRY(store_members(c->store, row.id, round.round, &m, &members, err));
     TRY(store_groups(c->store, row.id, round.round, &g, &groups, err));
     if (!r->json) {
-        round_show_text(c, &round, m, members, g, groups, out);
+        status = round_show_text(c, &round, m, members, g, groups, out, err);
         goto out;
     }
     struct json j;
@@ -182,6 +195,9 @@ enum sotto_status control_rounds_show(struct coordinator *c, const struct contro
         json_object_end(&j);
     }
     json_array_end(&j);
+    json_put_bool(&j, "masked", is_secure(&round));
+    if (is_secure(&round))
+        TRY(control_secure_json(c, &round, &j, err));
     round_version_json(&j, c, &round);
     buf_put_u8(out, '\n');
 out:
