@@ -186,7 +186,7 @@ static enum sotto_status note_seen(struct coordinator *c, uint64_t serial, const
         return SOTTO_OK;
     status = store_begin(c->store, err);
     return status == SOTTO_OK ? store_device_seen(c->store, serial, now, in->version, in->tier,
-                                                  in->backend, (double)in->samples_per_s, err)
+                                                  in->backend, speed, err)
                               : status;
 }
 
