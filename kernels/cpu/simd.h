@@ -85,7 +85,7 @@ INLINE void copy_first(float *dst, const float *src, size_t n) {
 
 #ifndef V_LOAD_FIRST
 /* Out of line: this file is for any processor, and small. */
-__attribute__((noinline)) static void load_first(vf *to, const float *p, const vi *mask) {
+__attribute__((noinline, unused)) static void load_first(vf *to, const float *p, const vi *mask) {
     float lanes[LANES] = {0};
     for (unsigned l = 0; l < LANES && (*mask)[l]; l++)
         lanes[l] = p[l];

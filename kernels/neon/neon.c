@@ -38,6 +38,10 @@ static bool in_order(void) {
 
 static const struct kern_impl products[KERN_OP_COUNT] = {
     [KERN_GEMM] = {neon_gemm, neon_gemm_scratch},
+    [KERN_CONV2D] = {neon_conv2d, neon_conv2d_scratch},
+    [KERN_CONV2D_POOL] = {neon_conv2d_pool, neon_conv2d_pool_scratch},
+    [KERN_CONV2D_DX] = {neon_conv2d_dx, neon_conv2d_dx_scratch},
+    [KERN_CONV2D_DW] = {neon_conv2d_dw, neon_conv2d_dw_scratch},
     [KERN_GEMM_W8] = {neon_gemm_w8, neon_gemm_w8_scratch},
 };
 

@@ -8,6 +8,11 @@
 void neon_act_values(enum kern_act act, float slope, const float *x, float *y, size_t n) {
     act_values_neon(act, slope, x, y, n);
 }
+
+void neon_pool_images(const struct kern_conv *v, uint32_t images, const float *x, float *y,
+                      uint8_t *arg) {
+    conv_pool_images_max_neon(v, images, x, y, arg);
+}
 #else
 typedef int kern_ops_neon_is_for_arm;
 #endif

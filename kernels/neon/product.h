@@ -25,6 +25,8 @@ void neon_columns(const struct neon_tiles *tiles, const struct neon_ctile *whole
 /* What becomes of the sums over k in [k0, k0 + len) of a product. */
 void neon_end_of(const struct neon_product *g, size_t k0, size_t len, struct neon_end *end);
 
+bool neon_mostly_zero(const float *x, size_t n);
+
 kern_fn neon_gemm, neon_gemm_w8, neon_gemm_i8;
 kern_scratch_fn neon_gemm_scratch, neon_gemm_w8_scratch, neon_gemm_i8_scratch;
 kern_fn neon_conv2d, neon_conv2d_pool, neon_conv2d_dx, neon_conv2d_dw;
