@@ -199,10 +199,12 @@ static void do_exchange(struct session *s, const sotto_SecureState *m) {
     const uint32_t x = m->exchange;
     const bool same = m->bytes == sec->in_bytes && m->hash.size == WIRE_HASH &&
                       memcmp(m->hash.bytes, sec->in_hash.b, WIRE_HASH) == 0;
-    if (x == 0 || sec->working)
+    if (x == 0)
         return;
     if (sec->live && x == sec->in_kind && m->bytes > 0 && !same) {
         leave(s, "the coordinator shows two messages in one exchange");
+    } else if (sec->working) {
+        return; /* the answer to it is being made */
     } else if (x == SECAGG_ADVERTISE || x <= sec->taken ||
                (sec->masked && !sec->live && x == SECAGG_DELIVERY)) {
         const uint32_t answer = x == SECAGG_ADVERTISE ? x : x + 1;

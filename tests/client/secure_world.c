@@ -12,6 +12,10 @@ static void random_bytes(struct sw *w, void *out, size_t n) {
         p[i] = (uint8_t)rng_u32(&w->rng);
 }
 
+static bool chance(struct sw *w, uint32_t permille) {
+    return permille > 0 && rng_below(&w->rng, 1000) < permille;
+}
+
 /* ---- Making
  * ---------------------------------------------------------------------------------------------------------------
  */
@@ -106,6 +110,7 @@ struct sw *sw_new(uint64_t seed) {
     for (size_t i = 0; i < ARRAY_LEN(w->up); i++)
         buf_init(&w->up[i], 64u << 20);
     buf_init(&w->down, 64u << 20);
+    buf_init(&w->forged, 64u << 20);
     buf_init(&w->store.message, 64u << 20);
     buf_init(&w->first_masked, 64u << 20);
     w->config.serial = SW_SERIAL;
@@ -145,6 +150,7 @@ void sw_free(struct sw *w) {
     for (size_t i = 0; i < ARRAY_LEN(w->up); i++)
         buf_deinit(&w->up[i]);
     buf_deinit(&w->down);
+    buf_deinit(&w->forged);
     buf_deinit(&w->store.message);
     buf_deinit(&w->first_masked);
     mem_free(w->sum);
@@ -184,10 +190,15 @@ void sw_say(struct sw *w, const sotto_Envelope *m, struct view payload) {
     buf_init(&frame, WIRE_CONTROL_MAX);
     ASSERT_OK(wire_encode(m, &frame, &err));
     buf_deinit(&frame);
-    assert_true(w->queued < SW_QUEUE);
-    struct sw_mail *mail = &w->queue[w->queued++];
-    *mail = (struct sw_mail){.m = *m, .n = payload.n};
-    if (payload.n > 0) {
+    if (!w->link)
+        return;
+    for (int copies = chance(w, w->repeat_permille) ? 2 : 1; copies > 0; copies--) {
+        if (chance(w, w->loss_permille) || w->queued == SW_QUEUE)
+            continue;
+        struct sw_mail *mail = &w->queue[w->queued++];
+        *mail = (struct sw_mail){.m = *m, .n = payload.n};
+        if (payload.n == 0)
+            continue;
         mail->payload = mem_alloc(payload.n);
         assert_non_null(mail->payload);
         memcpy(mail->payload, payload.p, payload.n);
@@ -212,14 +223,25 @@ void sw_state(struct sw *w, uint32_t attempt, uint32_t exchange, struct view mes
     sw_say(w, &m, view_of(NULL, 0));
 }
 
-static void say_wanted(struct sw *w) {
+void sw_say_wanted(struct sw *w) {
     sw_state(w, w->attempt, w->want,
              w->want > SECAGG_ADVERTISE ? buf_view(&w->down) : view_of(NULL, 0), w->outcome);
+}
+
+static enum sotto_status certify_anybody(void *ctx, uint64_t serial, struct view certificate,
+                                         uint8_t key[SECAGG_KEY], struct sotto_error *err) {
+    (void)ctx;
+    (void)serial;
+    (void)err;
+    memcpy(key, certificate.p + ID_TICKET_BYTES, SECAGG_KEY);
+    return SOTTO_OK;
 }
 
 void sw_group(struct sw *w, uint32_t attempt) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct secagg_identity server = w->device.identity;
+    if (w->trusts_all)
+        server.certify = certify_anybody;
     uint8_t random[SECAGG_CLIENT_RANDOM];
     struct buf record;
     close_group(w);
@@ -229,14 +251,17 @@ void sw_group(struct sw *w, uint32_t attempt) {
         w->up_bytes[i] = 0;
     }
     memset(w->sum, 0, SW_LENGTH * sizeof *w->sum);
+    w->in_sum = false;
     w->attempt = attempt;
-    w->want = SECAGG_ADVERTISE;
+    w->want = w->open = SECAGG_ADVERTISE;
     ASSERT_OK(secagg_server_new(&w->group, &server, &w->server, &err));
     buf_init(&record, 4096);
     for (uint32_t i = 0; i < SW_GHOSTS; i++) {
         struct sw_member *g = &w->ghosts[i];
         if (g->gone)
             continue;
+        if (w->trusts_all)
+            g->identity.certify = certify_anybody;
         random_bytes(w, random, sizeof random);
         ASSERT_OK(secagg_client_new(&w->group, &g->identity, g->serial,
                                     view_of(g->cert, ID_CERT_BYTES), random, false, &g->client,
@@ -247,7 +272,7 @@ void sw_group(struct sw *w, uint32_t attempt) {
     }
     buf_deinit(&record);
     if (w->link)
-        say_wanted(w);
+        sw_say_wanted(w);
 }
 
 static void add_masked(struct sw *w, struct view message) {
@@ -289,11 +314,11 @@ static void reveal(struct sw *w) {
     ASSERT_OK(secagg_server_open(w->server, NULL, &err));
     ASSERT_OK(secagg_server_reveal(w->server, w->sum, 0, SW_LENGTH, NULL, &err));
     w->summed = true;
-    w->survivors = w->up_done[SECAGG_MASKED];
+    w->survivors = w->in_sum;
     for (uint32_t i = 0; i < SW_GHOSTS; i++)
         w->survivors += !w->ghosts[i].gone;
     for (uint32_t k = 0; k < SW_LENGTH; k++) {
-        uint32_t want = w->up_done[SECAGG_MASKED] ? mine[k] : 0;
+        uint32_t want = w->in_sum ? mine[k] : 0;
         for (uint32_t i = 0; i < SW_GHOSTS; i++)
             want += w->ghosts[i].gone ? 0 : w->codes[i][k];
         w->summed = w->summed && w->sum[k] == want % 65536;
@@ -301,13 +326,14 @@ static void reveal(struct sw *w) {
 }
 
 /* The device has sent the last message that was missing (or never will). */
-static void close_exchange(struct sw *w, enum secagg_kind kind) {
+void sw_close(struct sw *w, enum secagg_kind kind) {
     struct sotto_error err = SOTTO_ERROR_INIT;
     ASSERT_OK(secagg_server_close(w->server, kind, &err));
     w->want = 0;
+    w->open = kind == SECAGG_UNMASK ? 0 : kind + 2;
     if (kind == SECAGG_UNMASK) {
         reveal(w);
-        w->outcome = sotto_Outcome_OUTCOME_KEPT;
+        w->outcome = w->in_sum ? sotto_Outcome_OUTCOME_KEPT : sotto_Outcome_OUTCOME_RETURNED;
         return;
     }
     const enum secagg_kind say = kind + 1;
@@ -318,7 +344,7 @@ static void close_exchange(struct sw *w, enum secagg_kind kind) {
     if (secagg_server_message(w->server, say, SW_SERIAL, &w->down, NULL) == SOTTO_OK)
         w->want = say;
     if (w->link && w->want != 0)
-        say_wanted(w);
+        sw_say_wanted(w);
 }
 
 static enum sotto_status server_takes(struct sw *w, enum secagg_kind kind) {
@@ -335,8 +361,10 @@ static enum sotto_status server_takes(struct sw *w, enum secagg_kind kind) {
     assert_int_equal(kind, SECAGG_MASKED);
     const enum sotto_status status = secagg_server_masked(
         w->server, SW_SERIAL, view_of(message.p, SECAGG_MASKED_HEAD), message.n, &err);
-    if (status == SOTTO_OK)
+    if (status == SOTTO_OK) {
         add_masked(w, message);
+        w->in_sum = true;
+    }
     return status;
 }
 
@@ -392,25 +420,26 @@ static void on_chunk(struct sw *w, const sotto_ReportChunk *c, struct view paylo
     const struct wire_hash got = secure_message_hash(buf_view(up));
     assert_memory_equal(got.b, w->up_hash[c->exchange].b, WIRE_HASH);
     w->up_done[c->exchange] = true;
-    const enum sotto_status status = server_takes(w, c->exchange);
+    const enum sotto_status status = w->server != NULL ? server_takes(w, c->exchange) : SOTTO_STATE;
     say_ack(w, c->exchange, status);
     if (status == SOTTO_OK && !w->hold)
-        close_exchange(w, c->exchange);
+        sw_close(w, c->exchange);
 }
 
 static void on_get(struct sw *w, const sotto_SecureGet *g) {
+    const struct view shown = buf_view(w->forged.len > 0 ? &w->forged : &w->down);
     if (g->attempt != w->attempt || g->exchange != (uint32_t)w->want)
         return;
-    for (uint32_t i = g->index; i < g->index + g->count && i < chunk_count(w->down.len); i++) {
+    for (uint32_t i = g->index; i < g->index + g->count && i < chunk_count(shown.n); i++) {
         sotto_Envelope m = sotto_Envelope_init_zero;
         m.which_body = sotto_Envelope_secure_chunk_tag;
         WIRE_SET_HASH(m.body.secure_chunk.terms_hash, &w->hash);
         m.body.secure_chunk.attempt = g->attempt;
         m.body.secure_chunk.exchange = g->exchange;
         m.body.secure_chunk.index = i;
-        m.body.secure_chunk.chunks = chunk_count(w->down.len);
-        m.body.secure_chunk.bytes = w->down.len;
-        sw_say(w, &m, view_of(w->down.data + (size_t)i * CHUNK_BYTES, chunk_size(w->down.len, i)));
+        m.body.secure_chunk.chunks = chunk_count(shown.n);
+        m.body.secure_chunk.bytes = shown.n;
+        sw_say(w, &m, view_of(shown.p + (size_t)i * CHUNK_BYTES, chunk_size(shown.n, i)));
     }
 }
 
@@ -455,7 +484,7 @@ static void coordinator(struct sw *w, const sotto_Envelope *m, struct view paylo
         out.body.package_chunk.bytes = sizeof package;
         sw_say(w, &out, view_of(package, sizeof package));
     } else if (m->which_body == sotto_Envelope_secure_ready_tag) {
-        say_wanted(w);
+        sw_say_wanted(w);
     } else if (m->which_body == sotto_Envelope_report_open_tag) {
         on_open(w, &m->body.report_open);
     } else if (m->which_body == sotto_Envelope_report_chunk_tag) {
@@ -529,9 +558,7 @@ static void execute(struct sw *w, const struct session_action *a) {
         buf_deinit(&frame);
         w->sends[a->message->which_body]++;
         w->last_sent = *a->message;
-        if (w->drop_next_send)
-            w->drop_next_send = false;
-        else
+        if (!chance(w, w->loss_permille))
             coordinator(w, a->message, payload);
         break;
     }

@@ -48,7 +48,9 @@ struct sw {
     struct secagg_server *server;
     uint32_t attempt;
     enum secagg_kind want; /* what SecureState asks of the device; 0: nothing */
+    enum secagg_kind open; /* whose messages come now; 0: none */
     bool hold;             /* takes messages, but closes no exchange */
+    bool trusts_all;       /* the server certifies anybody */
     bool mute;             /* answers nothing */
     bool up_done[WIRE_EXCHANGE_MAX + 1];
     struct buf up[WIRE_EXCHANGE_MAX + 1]; /* from the device, this attempt */
@@ -58,6 +60,7 @@ struct sw {
     uint32_t *sum;   /* of all masked inputs */
     uint64_t wait_ms;
     uint32_t survivors;
+    bool in_sum; /* the device's input */
     bool summed; /* the sum is right */
     sotto_Outcome outcome;
 
@@ -89,7 +92,8 @@ struct sw {
     char note[160];
     struct sw_mail queue[SW_QUEUE];
     uint32_t queued;
-    bool drop_next_send; /* the next message of the device is lost */
+    uint32_t loss_permille, repeat_permille; /* of messages, both ways */
+    struct buf forged;                       /* shown in place of `down` when it is not empty */
 };
 
 struct sw *sw_new(uint64_t seed);
@@ -102,6 +106,10 @@ void sw_tick(struct sw *w);
 void sw_say(struct sw *w, const sotto_Envelope *m, struct view payload);
 void sw_state(struct sw *w, uint32_t attempt, uint32_t exchange, struct view message,
               sotto_Outcome outcome);
+/* What the coordinator asks of the device now, as in answer to SecureReady. */
+void sw_say_wanted(struct sw *w);
+/* Closes the exchange, whether the device has sent or not. */
+void sw_close(struct sw *w, enum secagg_kind kind);
 /* Opens a session with all ghosts that are not gone. */
 void sw_group(struct sw *w, uint32_t attempt);
 /* Lets it run until nothing happens before now + ms, or until `stop` says so. */
