@@ -40,6 +40,7 @@ static enum sotto_status run_flags_read(const struct cli *cli, struct sim_config
     config->profile = cli_flag(cli, "profile") != NULL;
     if (config->profile && cli_flag(cli, "wire"))
         return SOTTO_FAIL(err, SOTTO_USAGE, "--profile: not with --wire, leave one of them out");
+    config->backend = cli_flag(cli, "backend");
     const enum sotto_status status = cli_flag_u64(cli, "workers", 1, 256, &workers, err);
     config->workers = (unsigned)workers;
     return status == SOTTO_OK ? checkpoint_flags_read(cli, config, err) : status;
@@ -236,6 +237,9 @@ static const struct cli_flag run_flags[] = {
      "go on from the checkpoint in the folder of --out, where there is one"},
     {"workers", 'w', "N", false,
      "threads that train; the result does not depend on it (default: one a processor)"},
+    {"backend", 0, "NAME", false,
+     "backend that trains (sotto-client devices lists them): each has its own digest (default: "
+     "cpu)"},
     {"profile", 0, NULL, false,
      "show in the end where the workers' time went, by phase and by instruction"},
     {"wire", 0, NULL, false,

@@ -97,7 +97,11 @@ enum sotto_status sim_open(const struct experiment *x, const struct sim_config *
     buf_init(&s->saved, CHECKPOINT_BYTES_MAX);
     s->backend = kern_backend_find(backend);
     if (!s->backend)
-        TRY_FAIL(err, SOTTO_INVALID, "backend '%s' is unknown", backend);
+        TRY_FAIL(err, SOTTO_USAGE,
+                 "--backend: this program has no backend '%.40s': see sotto-client devices",
+                 backend);
+    if (!kern_backend_available(s->backend))
+        TRY_FAIL(err, SOTTO_UNSUPPORTED, "--backend: there is no device for '%.40s' here", backend);
     snprintf(s->totals.kernel_set, sizeof s->totals.kernel_set, "%s",
              kern_backend_kernel_set(s->backend));
     TRY(make_identities(s, err));

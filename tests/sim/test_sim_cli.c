@@ -175,6 +175,9 @@ static void test_errors(void **state) {
     assert_non_null(strstr(out, "--data"));
     assert_int_equal(run("run /nonexistent.yaml", out, sizeof out), 78);
     assert_non_null(strstr(out, "/nonexistent.yaml"));
+    snprintf(args, sizeof args, "run %s --backend abacus", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 2);
+    assert_non_null(strstr(out, "--backend"));
     snprintf(args, sizeof args, "run %s --workers 0", write_yaml());
     assert_int_not_equal(run(args, out, sizeof out), 0);
     assert_non_null(strstr(out, "--workers"));

@@ -1,0 +1,63 @@
+"""Every backend of this machine: one experiment on each reaches the same accuracy, and the coordinator is told who trains with what."""
+from harness import BIN, Case, check, main, run, task
+
+EXPERIMENT = """
+task: {name: digits, seed: 1}
+model: {zoo: mnist-2nn}
+data: {name: generator, per_writer: 60}
+clients: 20
+partition: {scheme: natural}
+rounds: 8
+cohort: 10
+local: {epochs: 2, batch: 10, lr: 0.1}
+downlink: int8
+uplink: {keep: 0.1, bits: 8, error_feedback: true}
+evaluation: {every: 8, count: 1000}
+"""
+# Runs that differ in rounding alone drift apart: one standard deviation of 1,000 examples near 85% is 1.1 points.
+POINTS = 4.0
+
+
+def backends():
+    """Name to kernel set of those that can be used here."""
+    listed = check(run(f"{BIN}/sotto-client", "devices", "--json")).json()
+    return {b["name"]: b["kernels"] for b in listed["backends"] if b["usable"]}
+
+
+class Backends(Case):
+    def test_same_accuracy(self):
+        reached = {}
+        path = self.world.path("digits.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(EXPERIMENT)
+        for name in backends():
+            lines = check(run(f"{BIN}/sotto-sim", "run", path, "--json", "--backend", name, seconds=100)).json_lines()
+            reached[name] = 100 * lines[-1]["accuracy"]
+        print(", ".join(f"{name} {accuracy:.1f}%" for name, accuracy in reached.items()), flush=True)
+        self.assertGreater(reached["ref"], 60)
+        for name, accuracy in reached.items():
+            self.assertLess(abs(accuracy - reached["ref"]), POINTS, name)
+
+    def test_told(self):
+        c = self.world.coordinator().init().start()
+        names = backends()
+        devices = self.world.fleet(c, len(names) + 1)
+        check(c.create(task("digits", rounds=3, cohort=len(devices))))
+        for device, name in zip(devices, names):
+            device.start("--backend", name)
+        devices[-1].start()  # chooses for itself
+        c.wait_finished("digits")
+        told = c.json("devices")
+        for device, kernels in zip(told, list(names.values()) + list(set(names.values()))):
+            self.assertGreater(device["samples_per_s"], 0)
+            self.assertGreater(device["bytes_up"], 0)
+            self.assertGreater(device["bytes_down"], 0)
+            if device is not told[-1]:
+                self.assertEqual(device["backend"], kernels)
+        chosen = devices[-1].status()["backends"]
+        self.assertEqual(chosen[0]["kernels"], told[-1]["backend"])
+        self.assertNotEqual(chosen[0]["backend"], "ref")
+
+
+if __name__ == "__main__":
+    main()
