@@ -6,7 +6,7 @@
  *     master = master + lr_g mean(y - x)
  *     c = c + S / N mean(c_i+ - c_i)
  * One state array, c, which travels with the model. The means are weighted as the task weighs its
- * reports, so that c follows the weighted mean of all c_i; uplink.weight_max: 1 gives the paper's.
+ * reports, so that c follows the weighted mean of all c_i; weight_max: 1 gives the paper's.
  */
 #include "strategy/strategies.h"
 

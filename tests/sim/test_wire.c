@@ -41,6 +41,28 @@ static void test_same_as_virtual(void **state) {
     }
 }
 
+/* Strategies with a half of their own on the devices: what they keep between rounds comes from a
+ * store here, from a file of slots there. */
+static void test_local_rules(void **state) {
+    (void)state;
+    static const char *const strategies[] = {"server.strategy=fednova", "server.strategy=scaffold"};
+    static const char *const feedback[] = {"uplink.error_feedback=true",
+                                           "uplink.error_feedback=false"};
+    for (size_t i = 0; i < ARRAY_LEN(strategies); i++)
+        for (size_t k = 0; k < ARRAY_LEN(feedback); k++) {
+            struct sotto_error err = SOTTO_ERROR_INIT;
+            struct fixture virtual, wired;
+            const char *const sets[] = {
+                "clients=4",   "cohort=3",  "rounds=4", "local.momentum=0.5",
+                strategies[i], feedback[k], NULL};
+            ASSERT_OK(fixture_run(&virtual, 2, sets, &err));
+            ASSERT_OK(run_wired(&wired, sets, ARRAY_LEN(sets) - 1, &err));
+            assert_memory_equal(virtual.totals.digest.b, wired.totals.digest.b, WIRE_HASH);
+            assert_int_equal(virtual.totals.bytes_up, wired.totals.bytes_up);
+            assert_int_equal(virtual.totals.bytes_down, wired.totals.bytes_down);
+        }
+}
+
 static void test_refused(void **state) {
     (void)state;
     struct sotto_error err = SOTTO_ERROR_INIT;
@@ -52,6 +74,7 @@ static void test_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_as_virtual),
+        cmocka_unit_test(test_local_rules),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
