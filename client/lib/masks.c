@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "sotto/protocol/tap.h"
+
 static void end_masking(struct client_masks *k) {
     devstore_masking_free(k->masking);
     k->masking = NULL;
@@ -126,6 +128,7 @@ static enum sotto_status take(struct sotto_client *c, struct sotto_error *err) {
 static enum sotto_status mask(struct sotto_client *c, bool *done, struct session_event *e,
                               struct sotto_error *err) {
     struct client_masks *k = &c->masks;
+    const struct wire_hash terms = session_terms_hash(c->session);
     const uint64_t begin_ms = clock_mono_ms();
     enum sotto_status status;
     size_t count = 0;
@@ -135,6 +138,8 @@ static enum sotto_status mask(struct sotto_client *c, bool *done, struct session
         if (count == 0)
             break;
         buf_reset(&k->bytes);
+        tap_values("vector", terms.b, &c->identity.serial, sizeof c->identity.serial,
+                   secure_member_masked(k->member), k->codes, count);
         TRY(secure_member_mask(k->member, k->codes, count, &k->bytes, err));
         TRY(devstore_masking_put(k->masking, buf_view(&k->bytes), err));
     } while (clock_mono_ms() - begin_ms < c->slice_ms);
@@ -181,6 +186,8 @@ enum sotto_status client_masks_slice(struct sotto_client *c, struct sotto_error 
     }
     if (status == SOTTO_OK && !done)
         return SOTTO_OK;
+    if (status == SOTTO_OK && e.secure.exchange)
+        tap_die("device", e.secure.exchange);
     k->work = CLIENT_MASKS_NONE;
     if (of_the_store(status)) {
         if (err != NULL)

@@ -2,6 +2,7 @@
  * message is stored before it is acknowledged, or acted on. */
 #include "daemon/secure_int.h"
 #include "daemon/upload_int.h"
+#include "sotto/protocol/tap.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -365,6 +366,7 @@ static enum sotto_status take(struct task_host *t, const struct reply_to *to, ui
                                               .bytes = bytes,
                                               .hash = *hash,
                                               .body = masked ? view_of(NULL, 0) : head};
+        tap_die("coordinator", exchange);
         TRY(store_taken(t, m, attempt, exchange, &message, err));
     }
     if (verdict != SOTTO_OK) {

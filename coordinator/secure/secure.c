@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "secure/tap.h"
+#include "sotto/protocol/tap.h"
 
 enum sotto_status secure_take(struct secagg_server *s, enum secagg_kind kind, uint64_t serial,
                               struct view message, uint64_t bytes, bool *taken,
@@ -139,7 +139,7 @@ static void sum_block(void *ctx, size_t index) {
     if (!sum || !packed)
         TRY_FAIL(&err, SOTTO_NOMEM, "unmasking: out of memory");
     TRY(bare_block(s, first, count, sum, packed, &err));
-    secure_tap(s->config, s->session, first, sum, count);
+    tap_values("sum", s->config->terms_hash, s->session, 8, first, sum, count);
     pthread_mutex_lock(&s->lock);
     status = masked_sum_take(s->plan, s->count, first, sum, count, s->sums, &err);
     pthread_mutex_unlock(&s->lock);
