@@ -56,10 +56,11 @@ static enum sotto_status accept(struct devstore *s, uint32_t round, struct sotto
     return status;
 }
 
-/* Residual i = base + i, decoded i = i for every tenth. */
+/* Residual i = base + i, decoded i = i for every tenth; control variate i = base + i, but that
+ * every tenth has gained 2 by this report. */
 static enum sotto_status seal(struct devstore *s, uint32_t round, float base,
                               struct sotto_error *err) {
-    static float residual[COUNT], decoded[COUNT];
+    static float residual[COUNT], decoded[COUNT], control[COUNT], change[COUNT];
     struct buf bytes;
     struct devstore_seal in;
     memset(&in, 0, sizeof in);
@@ -67,6 +68,8 @@ static enum sotto_status seal(struct devstore *s, uint32_t round, float base,
     for (uint32_t i = 0; i < COUNT; i++) {
         residual[i] = base + (float)i;
         decoded[i] = i % 10 == 0 ? (float)i : 0;
+        change[i] = i % 10 == 0 ? 2 : 0;
+        control[i] = residual[i] + change[i];
     }
     in.t = &t;
     in.report = view_of("sealed bytes", 12);
@@ -75,6 +78,8 @@ static enum sotto_status seal(struct devstore *s, uint32_t round, float base,
     in.residual.round = round;
     in.residual_values = residual;
     in.decoded = decoded;
+    in.control = control;
+    in.control_change = change;
     in.count = COUNT;
     const enum sotto_status status = devstore_seal(s, &in, 1000, err);
     buf_deinit(&bytes);
@@ -96,6 +101,14 @@ static enum sotto_status residual_at(struct devstore *s, uint32_t round, float *
     memset(which.task_id, 7, WIRE_TASK_ID);
     which.round = round;
     return devstore_residual_get(s, &which, 3, out, COUNT, NULL);
+}
+
+static enum sotto_status control_at(struct devstore *s, float *out) {
+    struct devstore_residual which;
+    memset(&which, 0, sizeof which);
+    memset(which.task_id, 7, WIRE_TASK_ID);
+    which.round = 500; /* it has no age */
+    return devstore_control_get(s, &which, out, COUNT, NULL);
 }
 
 static enum session_stage stage_of(struct devstore *s, struct session_saved *saved) {
@@ -235,11 +248,15 @@ static void test_report_life(void **state) {
     assert_int_equal(residual_at(s, 2, r), SOTTO_OK);
     assert_true(r[20] == 20.5f);
     assert_int_equal(residual_at(s, 5, r), SOTTO_NOT_FOUND); /* too old */
+    assert_int_equal(control_at(s, r), SOTTO_OK);
+    assert_true(r[20] == 22.5f && r[21] == 21.5f);
     ASSERT_OK(outcome(s, 1, sotto_Outcome_OUTCOME_RETURNED, &err));
     ASSERT_OK(outcome(s, 1, sotto_Outcome_OUTCOME_RETURNED, &err)); /* a repeat adds nothing */
     assert_int_equal(residual_at(s, 2, r), SOTTO_OK);
     assert_true(r[20] == 40.5f && r[21] == 21.5f);
-    assert_int_equal(files_in("report"), 1); /* the residual */
+    assert_int_equal(control_at(s, r), SOTTO_OK);
+    assert_true(r[20] == 20.5f && r[21] == 21.5f); /* without its change again */
+    assert_int_equal(files_in("report"), 2);       /* residual and control variate */
     ASSERT_OK(accept(s, 2, &err));
     ASSERT_OK(seal(s, 2, 1, &err));
     ASSERT_OK(outcome(s, 2, sotto_Outcome_OUTCOME_OPEN, &err));
@@ -269,7 +286,7 @@ static void test_checkpoint(void **state) {
     assert_memory_equal(back.data, "defg", 4);
     ASSERT_OK(seal(s, 1, 0, &err));
     ASSERT_STATUS(devstore_checkpoint_get(s, &hash, &back, &err), SOTTO_NOT_FOUND);
-    assert_int_equal(files_in("checkpoint"), 3); /* report, decoded, residual */
+    assert_int_equal(files_in("checkpoint"), 5); /* report, decoded, residual, control, change */
     buf_deinit(&back);
     devstore_close(s);
 }
@@ -324,7 +341,10 @@ static void test_forget(void **state) {
     ASSERT_OK(accept(s, 3, &err));
     ASSERT_OK(seal(s, 3, 0, &err));
     ASSERT_OK(devstore_buckets_put(s, 12, 3, &err));
+    float r[COUNT];
+    assert_int_equal(control_at(s, r), SOTTO_OK);
     ASSERT_OK(devstore_forget(s, &err));
+    assert_int_equal(control_at(s, r), SOTTO_NOT_FOUND);
     assert_int_equal(stage_of(s, &saved), SESSION_NONE);
     assert_int_equal(saved.task_count, 1);
     assert_true(saved.bytes_left == 12 && saved.rounds_left == 3);
@@ -388,10 +408,14 @@ static void test_kill_everywhere(void **state) {
         if (stage == SESSION_SEALED || saved.open_report_count == 1) {
             assert_int_equal(residual, SOTTO_OK); /* sealed bytes and residual together */
             assert_true(r[20] == 20.5f);
-            assert_int_equal(files, 3);
+            assert_int_equal(control_at(s, r), SOTTO_OK);
+            assert_true(r[20] == 22.5f);
+            assert_int_equal(files, 5);
         } else if (residual == SOTTO_OK) {
             assert_true(r[20] == 40.5f); /* returned, once */
-            assert_int_equal(files, 1);
+            assert_int_equal(control_at(s, r), SOTTO_OK);
+            assert_true(r[20] == 20.5f);
+            assert_int_equal(files, 2);
         } else {
             assert_int_equal(files, 0);
         }

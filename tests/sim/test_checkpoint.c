@@ -31,7 +31,16 @@ static const char *const plain[] = {"rounds=12",
                                     "uplink.error_feedback=false",
                                     NULL};
 static const char *const sealed[] = {"rounds=8", "seal=true", "groups=2", "deltas=on", NULL};
-static const char *const *const kinds[] = {busy, plain, sealed};
+/* Control variates beside residuals, and trainings under older versions of both. */
+static const char *const control[] = {"server.strategy=scaffold",
+                                      "fleet.speed=10",
+                                      "fleet.spread=1",
+                                      "rounds=10",
+                                      "cohort_min=1",
+                                      "cohort_over_selection=2",
+                                      "deadline=20s",
+                                      NULL};
+static const char *const *const kinds[] = {busy, plain, sealed, control};
 
 /* A run's first rounds, or all. */
 struct part {
