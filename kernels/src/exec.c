@@ -38,6 +38,15 @@ static const struct kern_impl *choose(const struct kern_backend *b, enum kern_op
     return NULL;
 }
 
+const struct kern_impl *kern_host_impl(enum kern_op op) {
+    const struct kern_backend *whose;
+    return choose(kern_backend_host(), op, &whose);
+}
+
+unsigned char *kern_exec_arena(struct kern_exec *e) {
+    return e->arena;
+}
+
 static unsigned char *lane_arena(const struct kern_exec *e, uint32_t lane) {
     return e->arena + (size_t)lane * e->stride;
 }

@@ -73,6 +73,11 @@ struct kern_backend {
     const struct kern_device_ops *device; /* NULL: the host, by ops */
 };
 
+/* The row that runs an instruction on the host: the processor's own, else "cpu", else "ref". */
+const struct kern_impl *kern_host_impl(enum kern_op op);
+/* Lane 0's arena of a program on the host. */
+unsigned char *kern_exec_arena(struct kern_exec *e);
+
 extern const struct kern_backend kern_ref;    /* complete: the oracle */
 extern const struct kern_backend kern_vulkan; /* only where it is built */
 const struct kern_backend *kern_cpu(void); /* filled once: ref's rows, then what is faster here */
