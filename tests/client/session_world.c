@@ -405,6 +405,8 @@ static void execute(struct world *w, const struct session_action *a) {
         assert_int_not_equal(w->connection, 0);
         w->sends[a->message->which_body]++;
         w->last_sent = *a->message;
+        if (a->message->which_body == sotto_Envelope_decline_tag)
+            w->last_decline = a->message->body.decline;
         put_packet(w, false, a->message, a->has_chunk ? 1 : 0);
         break;
     case SESSION_DO_STORE_TERMS:
@@ -497,8 +499,10 @@ static void finish_work(struct world *w) {
         w->store.report_bytes = w->report_bytes;
         memset(w->store.report_hash.b, (int)(w->trained % 251), WIRE_HASH);
         for (uint32_t i = 0; i < w->store.task_count; i++)
-            w->store.tasks[i].sealed |=
-                wire_hash_equal(&w->store.tasks[i].terms_hash, &w->store.terms_hash);
+            if (wire_hash_equal(&w->store.tasks[i].terms_hash, &w->store.terms_hash)) {
+                w->store.tasks[i].sealed = true;
+                w->store.tasks[i].part_round = w->store.tasks[i].last_round;
+            }
         e.kind = SESSION_TRAINED;
         e.report.bytes = w->store.report_bytes;
         e.report.hash = w->store.report_hash;

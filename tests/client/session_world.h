@@ -93,6 +93,7 @@ struct world {
     uint32_t trained, acknowledged, prepared;
     uint32_t sends[32]; /* by body tag */
     sotto_Envelope last_sent;
+    sotto_Decline last_decline;
 
     /* network */
     struct world_packet packets[WORLD_PACKETS];
