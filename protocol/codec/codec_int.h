@@ -34,6 +34,8 @@ struct codec_place {
 /* part_index counts from 1, as parts do. False when there is no such part. */
 bool codec_place_of(const struct codec_spec *spec, uint32_t part_index, struct codec_place *out);
 uint32_t codec_segment_total(const struct codec_spec *spec);
+/* Under masks without error feedback: the most that a drawn coordinate may stand for. */
+double codec_gain_max(const struct codec_spec *spec);
 
 /* The part of one segment that lies in one block. */
 struct codec_piece {

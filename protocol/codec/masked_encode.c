@@ -136,7 +136,7 @@ static void decode_block(struct encoder *e, const struct masked_block *b, float 
     }
     for (uint32_t i = 0; i < b->count; i++)
         values[masked_coordinate(p, b->section, b->first + i)] =
-            (float)((double)e->levels[i] * unit);
+            (float)((double)e->levels[i] * unit * masked_gain(p, b->section, b->first + i));
 }
 
 static void encode_section(struct encoder *e, uint32_t section) {

@@ -27,7 +27,10 @@ struct masked_plan {
     uint32_t limbs[CODEC_SCALARS]; /* of each scalar */
     uint32_t limb_count;
     uint32_t support_count[CODEC_SECTIONS_MAX];
-    uint32_t *support[CODEC_SECTIONS_MAX];     /* coordinates, ascending; NULL: all of them */
+    uint32_t *support[CODEC_SECTIONS_MAX]; /* coordinates, ascending; NULL: all of them */
+    /* Beside support: what its values are worth there. Drawn ones stand for those that were not;
+     * NULL: 1, each device makes up for that itself (error feedback), or nothing is left out. */
+    float *gain[CODEC_SECTIONS_MAX];
     uint64_t section_size[CODEC_SECTIONS_MAX]; /* ring coordinates of its blocks */
     uint32_t block_count;
     struct masked_block *blocks; /* in the vector's order */
@@ -38,6 +41,9 @@ struct masked_plan {
 static inline uint32_t masked_coordinate(const struct masked_plan *p, uint32_t section,
                                          uint32_t i) {
     return p->support[section] == NULL ? i : p->support[section][i];
+}
+static inline double masked_gain(const struct masked_plan *p, uint32_t section, uint32_t i) {
+    return p->gain[section] == NULL ? 1.0 : (double)p->gain[section][i];
 }
 static inline bool masked_rotates(const struct masked_plan *p) {
     return p->spec.pipeline.rotate_log2 > 0;

@@ -82,8 +82,15 @@ static bool mask_has(struct view mask, uint32_t i) {
     return mask.n > 0 && (mask.p[i / 8] >> (i % 8) & 1u) != 0;
 }
 
-/* A mask from outside: its size, no bit behind the last coordinate, no more of a segment than is
- * kept, all of a segment that is not pruned. */
+/* Coordinates of a segment that a mask names: half of what is kept, or all where nothing is pruned.
+ */
+static uint32_t named_count(const struct codec_pipeline *p, const struct layout_segment *s) {
+    const uint32_t keep = codec_keep_count(p, s);
+    return keep < s->count ? (keep + 1) / 2 : keep;
+}
+
+/* A mask from outside: its size, no bit behind the last coordinate, what it names of each segment.
+ */
 static enum sotto_status check_mask(const struct masked_plan *p, struct view mask,
                                     struct sotto_error *err) {
     const struct layout *layout = p->spec.sections[0].layout;
@@ -94,71 +101,88 @@ static enum sotto_status check_mask(const struct masked_plan *p, struct view mas
         return SOTTO_FAIL(err, SOTTO_CORRUPT, "a mask with bits behind its last coordinate");
     for (uint32_t i = 0; i < layout->segment_count; i++) {
         const struct layout_segment *s = &layout->segments[i];
-        const uint32_t keep = codec_keep_count(&p->spec.pipeline, s);
+        const uint32_t named = named_count(&p->spec.pipeline, s);
         uint32_t set = 0;
         for (uint32_t j = s->offset; j < s->offset + s->count; j++)
             set += mask_has(mask, j);
-        if (set > keep || (keep == s->count && set != keep))
+        if (set != named)
             return SOTTO_FAIL(err, SOTTO_CORRUPT,
                               "a mask with %" PRIu32
                               " coordinates of segment %s instead of %" PRIu32,
-                              set, s->name, keep);
+                              set, s->name, named);
     }
     return SOTTO_OK;
 }
 
+/* A support under construction. */
+struct choice {
+    struct rng rng;
+    uint32_t *at; /* the next place */
+    float *gain;  /* beside it, or NULL */
+};
+
+static void take(struct choice *c, uint32_t at, float gain) {
+    *c->at++ = at;
+    if (c->gain != NULL)
+        *c->gain++ = gain;
+}
+
 /* The keep share of a pruned segment: what the mask names, and as many of the others as are
- * missing, drawn one word a coordinate in order (Knuth, selection sampling): coordinate i of `left`
- * candidates is taken when word * left / 2^32 < need. */
-static uint32_t *choose(struct rng *rng, const struct layout_segment *s, uint32_t keep,
-                        struct view mask, uint32_t *out) {
+ * missing, drawn one word a coordinate in order (Knuth, selection sampling): of `left` candidates
+ * one is taken when word * left / 2^32 < need. Without error feedback a drawn one stands for left /
+ * need, so that the mean is unbiased. */
+static void choose(struct choice *c, const struct layout_segment *s, uint32_t keep,
+                   struct view mask) {
     uint32_t words[CODEC_CHUNK];
     uint32_t set = 0;
     for (uint32_t i = 0; i < s->count && mask.n > 0; i++)
         set += mask_has(mask, s->offset + i);
     uint32_t need = keep - set, left = s->count - set;
+    const float gain = need > 0 ? (float)((double)left / (double)need) : 1.0f;
     for (uint32_t done = 0, n; done < s->count; done += n) {
         n = s->count - done < CODEC_CHUNK ? s->count - done : CODEC_CHUNK;
-        codec_draw(rng, words, n);
+        codec_draw(&c->rng, words, n);
         for (uint32_t i = 0; i < n; i++) {
             const uint32_t at = s->offset + done + i;
-            bool take = mask_has(mask, at);
-            if (!take) {
-                take = (uint64_t)words[i] * left >> 32 < need;
-                need -= take;
+            if (mask_has(mask, at)) {
+                take(c, at, 1.0f);
+            } else {
+                if ((uint64_t)words[i] * left >> 32 < need) {
+                    take(c, at, gain);
+                    need--;
+                }
                 left--;
             }
-            *out = at;
-            out += take;
         }
     }
-    return out;
 }
 
 static enum sotto_status support_of(struct masked_plan *p, uint32_t section, struct view mask,
                                     struct sotto_error *err) {
+    const struct codec_pipeline *pipeline = &p->spec.pipeline;
     const struct layout *layout = p->spec.sections[section].layout;
     uint32_t count = 0;
     for (uint32_t i = 0; i < layout->segment_count; i++)
-        count += codec_keep_count(&p->spec.pipeline, &layout->segments[i]);
+        count += codec_keep_count(pipeline, &layout->segments[i]);
     p->support_count[section] = count;
     if (count == layout->total)
         return SOTTO_OK;
-    /* One more: the draw writes behind the last before it knows. */
-    uint32_t *to = p->support[section] = mem_array((size_t)count + 1, sizeof *to);
-    if (to == NULL)
+    p->support[section] = mem_array(count, sizeof(uint32_t));
+    if (!pipeline->error_feedback)
+        p->gain[section] = mem_array(count, sizeof(float));
+    if (p->support[section] == NULL || (!pipeline->error_feedback && p->gain[section] == NULL))
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a support of %" PRIu32 " coordinates",
                           count);
-    struct rng rng;
-    rng_init(&rng, p->task_seed, p->round, section, RNG_SUPPORT);
+    struct choice c = {.at = p->support[section], .gain = p->gain[section]};
+    rng_init(&c.rng, p->task_seed, p->round, section, RNG_SUPPORT);
     for (uint32_t i = 0; i < layout->segment_count; i++) {
         const struct layout_segment *s = &layout->segments[i];
-        const uint32_t keep = codec_keep_count(&p->spec.pipeline, s);
+        const uint32_t keep = codec_keep_count(pipeline, s);
         if (keep < s->count)
-            to = choose(&rng, s, keep, mask, to);
+            choose(&c, s, keep, mask);
         else
             for (uint32_t j = 0; j < s->count; j++)
-                *to++ = s->offset + j;
+                take(&c, s->offset + j, 1.0f);
     }
     return SOTTO_OK;
 }
@@ -271,8 +295,10 @@ out:
 void masked_plan_free(struct masked_plan *p) {
     if (p == NULL)
         return;
-    for (uint32_t s = 0; s < CODEC_SECTIONS_MAX; s++)
+    for (uint32_t s = 0; s < CODEC_SECTIONS_MAX; s++) {
         mem_free(p->support[s]);
+        mem_free(p->gain[s]);
+    }
     mem_free(p->blocks);
     mem_free(p);
 }
@@ -297,9 +323,8 @@ void masked_support_of(const struct codec_pipeline *pipeline, const struct layou
     memset(bits, 0, ((size_t)layout->total + 7) / 8);
     for (uint32_t i = 0; i < layout->segment_count; i++) {
         const struct layout_segment *s = &layout->segments[i];
-        const uint32_t keep = codec_keep_count(pipeline, s);
-        const uint32_t named = keep < s->count ? (keep + 1) / 2 : keep;
-        struct codec_selection top = codec_select_top(mean + s->offset, s->count, named);
+        struct codec_selection top =
+            codec_select_top(mean + s->offset, s->count, named_count(pipeline, s));
         for (uint32_t j = s->offset; j < s->offset + s->count; j++)
             if (codec_selected(&top, mean[j]))
                 bits[j / 8] = (uint8_t)(bits[j / 8] | 1u << (j % 8));

@@ -60,11 +60,19 @@ static double fixed_unit(const struct masked_plan *p, const struct masked_block 
                  (int)p->spec.pipeline.fraction_bits);
 }
 
+/* One level, or what a transform has made of them, into the sums: the only rounding. */
+static void add(struct taker *t, const struct masked_block *b, uint32_t i, double level,
+                double unit) {
+    const struct masked_plan *p = t->p;
+    const uint32_t place = b->first + i;
+    t->a->sums[b->section][masked_coordinate(p, b->section, place)] +=
+        llrint(level * unit * masked_gain(p, b->section, place));
+}
+
 /* Levels of the block, turned back exactly, then one rounding a coordinate: where the pieces of the
  * vector are cut changes nothing. */
 static void take_rotated(struct taker *t, const struct masked_block *b, const uint32_t *sum) {
     const int64_t offset = (int64_t)t->members * t->p->level_max;
-    int64_t *sums = t->a->sums[b->section];
     const double unit = fixed_unit(t->p, b);
     masked_signs(t->p, b, t->signs);
     if (offset * b->size <= INT32_MAX) {
@@ -72,21 +80,15 @@ static void take_rotated(struct taker *t, const struct masked_block *b, const ui
         for (uint32_t i = 0; i < b->size; i++)
             x[i] = (int32_t)((int64_t)sum[i] - offset);
         masked_fwht_i32(x, b->size);
-        for (uint32_t i = 0; i < b->count; i++) {
-            const int64_t fixed = llrint((double)x[i] * unit);
-            sums[masked_coordinate(t->p, b->section, b->first + i)] +=
-                masked_negative(t->signs, i) ? -fixed : fixed;
-        }
+        for (uint32_t i = 0; i < b->count; i++)
+            add(t, b, i, (double)x[i], masked_negative(t->signs, i) ? -unit : unit);
         return;
     }
     for (uint32_t i = 0; i < b->size; i++)
         t->wide[i] = (int64_t)sum[i] - offset;
     masked_fwht_i64(t->wide, b->size);
-    for (uint32_t i = 0; i < b->count; i++) {
-        const int64_t fixed = llrint((double)t->wide[i] * unit);
-        sums[masked_coordinate(t->p, b->section, b->first + i)] +=
-            masked_negative(t->signs, i) ? -fixed : fixed;
-    }
+    for (uint32_t i = 0; i < b->count; i++)
+        add(t, b, i, (double)t->wide[i], masked_negative(t->signs, i) ? -unit : unit);
 }
 
 /* Coordinates [from, to) of the vector, all of them in the block. */
@@ -94,11 +96,8 @@ static void take_run(struct taker *t, const struct masked_block *b, uint64_t fro
                      const uint32_t *sum) {
     const int64_t offset = (int64_t)t->members * t->p->level_max;
     const double unit = fixed_unit(t->p, b);
-    for (uint64_t i = from; i < to; i++) {
-        const uint32_t place = b->first + (uint32_t)(i - b->at);
-        t->a->sums[b->section][masked_coordinate(t->p, b->section, place)] +=
-            llrint((double)((int64_t)sum[i - from] - offset) * unit);
-    }
+    for (uint64_t i = from; i < to; i++)
+        add(t, b, (uint32_t)(i - b->at), (double)((int64_t)sum[i - from] - offset), unit);
 }
 
 /* The first block that ends behind coordinate first. */

@@ -72,11 +72,27 @@ static enum sotto_status check_sections(const struct codec_spec *spec, struct so
     return SOTTO_OK;
 }
 
+/* A published mask names half of what is kept, at least floor(k / 2) are drawn: of n coordinates
+ * each stands for at most n / floor(k / 2) <= 3 n / k. */
+double codec_gain_max(const struct codec_spec *spec) {
+    const struct codec_pipeline *p = &spec->pipeline;
+    double most = 1.0;
+    if (p->error_feedback || p->support == CODEC_SUPPORT_OWN)
+        return 1.0;
+    for (uint32_t s = 0; s < spec->section_count; s++)
+        for (uint32_t i = 0; i < spec->sections[s].layout->segment_count; i++) {
+            const struct layout_segment *segment = &spec->sections[s].layout->segments[i];
+            most = fmax(most, (double)segment->count / codec_keep_count(p, segment));
+        }
+    return p->support == CODEC_SUPPORT_PUBLISHED && most > 1.0 ? 3.0 * most : most;
+}
+
 /* Under masks a coordinate of m rotated levels within range is at most sqrt(m) * range, whatever a
- * device sends. Below 2^62: the products are rounded doubles. */
+ * device sends, times what a drawn one stands for. Below 2^62: the products are rounded doubles. */
 static enum sotto_status check_masked_sums(const struct codec_spec *spec, struct sotto_error *err) {
     const struct codec_pipeline *p = &spec->pipeline;
-    const double most = ldexp((double)p->range, (int)(p->rotate_log2 + 1) / 2);
+    const double most =
+        ldexp((double)p->range, (int)(p->rotate_log2 + 1) / 2) * codec_gain_max(spec);
     const double updates = (double)spec->accept_max * (double)spec->weight_max;
     if (updates * (ldexp(most, (int)p->fraction_bits) + 2.0) < 0x1p62)
         return SOTTO_OK;

@@ -42,6 +42,7 @@ struct witness {
     const struct codec_spec *spec;
     struct masked_terms terms;
     uint32_t *support[CODEC_SECTIONS_MAX], count[CODEC_SECTIONS_MAX];
+    double *gain[CODEC_SECTIONS_MAX]; /* beside support */
     struct witness_block blocks[WITNESS_BLOCKS];
     uint32_t block_count;
     uint64_t values; /* coordinates before the limbs */
@@ -56,7 +57,8 @@ static inline void witness_support(struct witness *w, uint32_t s) {
     struct rng r;
     rng_init(&r, w->terms.task_seed, w->terms.round, s, RNG_SUPPORT);
     w->support[s] = mem_array(layout->total, sizeof(uint32_t));
-    assert_non_null(w->support[s]);
+    w->gain[s] = mem_array(layout->total, sizeof(double));
+    assert_true(w->support[s] != NULL && w->gain[s] != NULL);
     for (uint32_t g = 0; g < layout->segment_count; g++) {
         const struct layout_segment *segment = &layout->segments[g];
         const uint32_t keep = codec_keep_count(&w->spec->pipeline, segment);
@@ -64,19 +66,25 @@ static inline void witness_support(struct witness *w, uint32_t s) {
         for (uint32_t i = 0; i < segment->count; i++)
             named += witness_named(&w->terms, s, segment->offset + i);
         uint64_t need = keep - named, left = segment->count - named;
+        const double drawn =
+            need == 0 || w->spec->pipeline.error_feedback ? 1.0 : (double)left / (double)need;
         for (uint32_t i = segment->offset; i < segment->offset + segment->count; i++) {
             bool take = true;
+            double gain = 1.0;
             if (keep < segment->count) {
                 const uint64_t word = rng_u32(&r);
                 take = witness_named(&w->terms, s, i);
                 if (!take) {
+                    gain = drawn;
                     take = word * left / 4294967296u < need;
                     need -= take;
                     left--;
                 }
             }
-            if (take)
+            if (take) {
+                w->gain[s][w->count[s]] = gain;
                 w->support[s][w->count[s]++] = i;
+            }
         }
     }
 }
@@ -124,8 +132,10 @@ static inline void witness_init(struct witness *w, const struct codec_spec *spec
 }
 
 static inline void witness_deinit(struct witness *w) {
-    for (uint32_t s = 0; s < w->spec->section_count; s++)
+    for (uint32_t s = 0; s < w->spec->section_count; s++) {
         mem_free(w->support[s]);
+        mem_free(w->gain[s]);
+    }
 }
 
 /* Coordinate i of a block of the sum of `members` vectors, as the product with a row of the
@@ -135,8 +145,9 @@ static inline double witness_value(const struct witness *w, const struct witness
     const struct codec_pipeline *p = &w->spec->pipeline;
     const int64_t level_max = (1 << (p->bits - 1)) - 1;
     const double step = (double)p->range / (double)level_max;
+    const double gain = w->gain[b->section][b->first + i];
     if (p->rotate_log2 == 0)
-        return (double)((int64_t)vector[b->at + i] - (int64_t)members * level_max) * step;
+        return (double)((int64_t)vector[b->at + i] - (int64_t)members * level_max) * step * gain;
     struct rng r;
     rng_init(&r, w->terms.task_seed, w->terms.round, (uint64_t)b->section << 32 | b->index,
              RNG_ROTATE);
@@ -148,7 +159,7 @@ static inline double witness_value(const struct witness *w, const struct witness
         const int64_t level = (int64_t)vector[b->at + j] - (int64_t)members * level_max;
         sum += __builtin_parity(i & j) ? -level : level;
     }
-    return (word >> (i % 32) & 1 ? -1.0 : 1.0) * (double)sum * step / sqrt((double)b->size);
+    return (word >> (i % 32) & 1 ? -1.0 : 1.0) * (double)sum * step * gain / sqrt((double)b->size);
 }
 
 #endif

@@ -24,6 +24,7 @@ static void random_case(struct codec_case *c, struct rng *r) {
     masked_pipeline(c, keeps[rng_below(r, ARRAY_LEN(keeps))], 2 + rng_below(r, 9),
                     rng_below(r, 3) == 0 ? 0 : 3 + rng_below(r, 8));
     c->spec.pipeline.stochastic = rng_below(r, 4) != 0;
+    c->spec.pipeline.error_feedback = rng_below(r, 3) != 0;
     case_arrays(c);
     case_fill(c, r);
 }
@@ -49,7 +50,8 @@ static float *copy_of(const float *x, uint32_t n) {
 static float *clipped_of(const struct codec_case *c, uint32_t s) {
     const uint32_t n = c->layouts[s].total;
     float *x = copy_of(c->in.values[s], n);
-    vec_add_f32(x, x, c->in.residual[s], n);
+    if (c->spec.pipeline.error_feedback)
+        vec_add_f32(x, x, c->in.residual[s], n);
     privacy_clip_norm(x, n, (double)c->spec.pipeline.clip_norm);
     privacy_clamp(x, n, c->spec.pipeline.clip_inf);
     return x;
@@ -62,7 +64,8 @@ static void check_section(const struct codec_case *c, const struct witness *w, u
     const float *values = c->in.values[s], *residual = c->in.residual[s];
     uint32_t on = 0;
     for (uint32_t i = 0; i < c->layouts[s].total; i++) {
-        assert_true(residual[i] == clipped[i] - values[i]);
+        if (c->spec.pipeline.error_feedback)
+            assert_true(residual[i] == clipped[i] - values[i]);
         if (on < w->count[s] && w->support[s][on] == i)
             on++;
         else
@@ -200,6 +203,57 @@ static void unbiased(void **state) {
         for (uint32_t i = 0; i < N; i++)
             assert_true(fabs(sum[i] / TIMES - (double)x[i]) < 5.5 * step / 2.0 / sqrt(TIMES));
         masked_plan_free(p);
+        case_deinit(&c);
+    }
+}
+
+/* Without error feedback the drawn coordinates stand for the others: the mean over many rounds is
+ * the update, with a round's support and with a published one. */
+static void unbiased_over_rounds(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    enum { N = 60, TIMES = 6000 };
+    for (int published = 0; published <= 1; published++) {
+        struct codec_case c;
+        struct buf mask;
+        struct rng r;
+        float x[N];
+        double sum[N] = {0};
+        case_init(&c, 1);
+        case_segment(&c.layouts[0], LAYOUT_WEIGHT, N - 4);
+        case_segment(&c.layouts[0], LAYOUT_BIAS, 4);
+        masked_pipeline(&c, 0.2f, 8, 3);
+        c.spec.pipeline.error_feedback = false;
+        case_arrays(&c);
+        c.in.scalars[CODEC_WEIGHT] = c.spec.weight_max;
+        rng_init(&r, test_seed(), 0, 5, RNG_FAULT);
+        for (uint32_t i = 0; i < N; i++)
+            x[i] = 0.05f * (float)rng_normal(&r);
+        buf_init(&mask, 64);
+        struct masked_terms terms = masked_terms_of(16, 100);
+        if (published) {
+            c.spec.pipeline.support = CODEC_SUPPORT_PUBLISHED;
+            masked_support_of(&c.spec.pipeline, &c.layouts[0], x, &mask);
+            terms.mask = buf_view(&mask);
+        }
+        for (uint32_t t = 0; t < TIMES; t++) {
+            struct masked_plan *p;
+            terms.round = t;
+            ASSERT_OK(masked_plan_new(&c.spec, &terms, &p, &err));
+            memcpy(c.in.values[0], x, sizeof x);
+            mem_free(encode(p, &c.in, t));
+            for (uint32_t i = 0; i < N; i++)
+                sum[i] += (double)c.in.values[0][i];
+            masked_plan_free(p);
+        }
+        /* Drawn with probability p, worth 1 / p: a variance of (1 / p - 1) x^2, and the rounding's.
+         */
+        const double step = (double)c.spec.pipeline.range / 127.0;
+        for (uint32_t i = 0; i < N; i++) {
+            const double sigma = sqrt(9.0 * pow((double)x[i], 2.0) + 10.0 * step * step / 4.0);
+            assert_true(fabs(sum[i] / TIMES - (double)x[i]) < 5.5 * sigma / sqrt(TIMES));
+        }
+        buf_deinit(&mask);
         case_deinit(&c);
     }
 }
@@ -374,7 +428,7 @@ static void published_mask(void **state) {
     mask.data[126] &= 0x0f; /* takes 1012 from the bias */
     ASSERT_FAILS(masked_plan_new(&c.spec, &terms, &p, &err), SOTTO_CORRUPT, "segment s2");
     mask.data[126] |= 0x10;
-    memset(mask.data, 0xff, 11); /* 88 of 80 */
+    mask.data[0] = (uint8_t)~mask.data[0]; /* another number than half */
     ASSERT_FAILS(masked_plan_new(&c.spec, &terms, &p, &err), SOTTO_CORRUPT, "segment s0");
     c.spec.pipeline.support = CODEC_SUPPORT_ROUND;
     ASSERT_FAILS(masked_plan_new(&c.spec, &terms, &p, &err), SOTTO_INVALID, "published");
@@ -484,11 +538,17 @@ static void refused_input_and_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(matches_witness), cmocka_unit_test(every_rotation),
-        cmocka_unit_test(unbiased),        cmocka_unit_test(rounded_norm_is_bounded),
-        cmocka_unit_test(range_clamps),    cmocka_unit_test(support_is_common),
-        cmocka_unit_test(published_mask),  cmocka_unit_test(what_does_not_compose),
-        cmocka_unit_test(ranges),          cmocka_unit_test(refused_input_and_memory),
+        cmocka_unit_test(matches_witness),
+        cmocka_unit_test(every_rotation),
+        cmocka_unit_test(unbiased),
+        cmocka_unit_test(unbiased_over_rounds),
+        cmocka_unit_test(rounded_norm_is_bounded),
+        cmocka_unit_test(range_clamps),
+        cmocka_unit_test(support_is_common),
+        cmocka_unit_test(published_mask),
+        cmocka_unit_test(what_does_not_compose),
+        cmocka_unit_test(ranges),
+        cmocka_unit_test(refused_input_and_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

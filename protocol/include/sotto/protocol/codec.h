@@ -78,9 +78,9 @@ struct codec_spec {
 };
 /* Refuses (INVALID) a pipeline out of range, and accumulators that could overflow: proves
  * accept_max * weight_max * (ceil(clip_inf * 2^F) + 1) < 2^63 and ceil(clip_inf * 2^F) + 1 <=
- * CODEC_FIXED_MAX; with a range (under masks) accept_max * weight_max * (sqrt(m) * range * 2^F + 2)
- * < 2^62 for rotation blocks of m. The message says which bound and what to change. Every other
- * function takes a spec that passed. */
+ * CODEC_FIXED_MAX; with a range (under masks) accept_max * weight_max * (sqrt(m) * range * g * 2^F
+ * + 2) < 2^62 for rotation blocks of m and drawn coordinates that stand for at most g. The message
+ * says which bound and what to change. Every other function takes a spec that passed. */
 enum sotto_status codec_spec_check(const struct codec_spec *spec, struct sotto_error *err);
 uint32_t
 codec_block_count(const struct codec_spec *spec);      /* all sections' blocks, without the head */

@@ -6,7 +6,9 @@
  * -> times weight / weight_max -> gather the common support -> randomized Hadamard rotation in
  * blocks of at most 2^rotate_log2 -> clamp to +-range -> conditional stochastic rounding to levels
  * -(2^(bits-1)-1).. with step range / (2^(bits-1)-1) -> + offset, so that a code is in
- * 0..2^bits - 2. The scalars follow as limbs. Nothing of it depends on who else is in the group. */
+ * 0..2^bits - 2. The scalars follow as limbs. Nothing of it depends on who else is in the group.
+ * Where coordinates are drawn, decoding multiplies them by what each stands for, so that the mean
+ * is unbiased; with error feedback it does not: devices send later what was left out. */
 #ifndef SOTTO_PROTOCOL_MASKED_H
 #define SOTTO_PROTOCOL_MASKED_H
 

@@ -33,8 +33,7 @@ struct wire_hash {
 /* Kinds of hashed bytes. */
 #define WIRE_LABEL_PACKAGE "sotto package v1"
 #define WIRE_LABEL_REPORT  "sotto report v1"
-#define WIRE_LABEL_SECURE  "sotto secure v1" /* SecureState.hash; uploads of a session are reports \
-                                              */
+#define WIRE_LABEL_SECURE  "sotto secure v1" /* what SecureState announces */
 /* BLAKE2b-256 of the bytes; with a label ("sotto package v1") that names its kind hashed first, or
  * "" for none. */
 struct wire_hash wire_hash_of(const char *label, struct view bytes);
