@@ -68,12 +68,6 @@ static inline void store_last(float *p, v4 v, unsigned skip) {
     }
 }
 
-#define END_SCALE(rows, BOTH)                                                                      \
-    if (!t->end.add && t->end.alpha != 1.0f) {                                                     \
-        const v4 alpha = vdupq_n_f32(t->end.alpha);                                                \
-        E_##rows(BOTH)                                                                             \
-    }
-
 /* ---- Column tiles ---- */
 
 #define A_LOAD_1  q0 = load1(a);
@@ -117,17 +111,16 @@ static inline void store_last(float *p, v4 v, unsigned skip) {
     WALK(a);                                                                                       \
     WALK(b);                                                                                       \
     LOADS FMAS
-#ifdef TILE_IN_ORDER /* two steps at a time, for the compiler to load one while it adds the other  \
-                      */
+#ifdef TILE_IN_ORDER /* two at a time, for the compiler to load one while it adds the other */
 #define K_RUN(LOADS, FMAS)                                                                         \
-    for (; n >= 2; n -= 2) {                                                                       \
-        K_STEP(LOADS, FMAS)                                                                        \
+    if (n & 1) {                                                                                   \
         K_STEP(LOADS, FMAS)                                                                        \
     }                                                                                              \
-    if (n) {                                                                                       \
+    for (n >>= 1; n; n--) {                                                                        \
+        K_STEP(LOADS, FMAS)                                                                        \
         K_STEP(LOADS, FMAS)                                                                        \
     }
-#else
+#else /* unrolled, the compiler would run out of registers */
 #define K_RUN(LOADS, FMAS)                                                                         \
     if (n) {                                                                                       \
         do {                                                                                       \
@@ -136,13 +129,13 @@ static inline void store_last(float *p, v4 v, unsigned skip) {
     }
 #endif
 #define K_LOOP(LOADS, FMAS)                                                                        \
-    for (size_t runs = t->runs, n = t->len - 1;;) {                                                \
+    for (size_t run = runs, n = len - 1;;) {                                                       \
         K_RUN(LOADS, FMAS)                                                                         \
-        if (--runs == 0)                                                                           \
+        if (--run == 0)                                                                            \
             break;                                                                                 \
-        a_first += t->a_run, b_first += t->b_run;                                                  \
+        a_first += a_run, b_first += b_run;                                                        \
         a = a_first - a_step, b = b_first - b_step;                                                \
-        n = t->len;                                                                                \
+        n = len;                                                                                   \
     }
 
 #define C_NEXT                                                                                     \
@@ -172,28 +165,36 @@ static inline void store_last(float *p, v4 v, unsigned skip) {
     x##r = vfmaq_f32(vld1q_f32(c), x##r, alpha);                                                   \
     C_NEXT
 
+/* Copies: through the pointer they would be read again after every store to C. */
+#define C_LOCALS                                                                                   \
+    const size_t a_step = t->a_step, b_step = t->b_step, ldc = t->ldc, a_run = t->a_run;           \
+    const size_t b_run = t->b_run, runs = t->runs, len = t->len;                                   \
+    const float *const a_at = t->a, *const bias_at = t->end.bias;                                  \
+    const bool add = t->end.add, scaled = t->end.alpha != 1.0f;                                    \
+    const enum kern_act act = t->end.act;                                                          \
+    const bool into = add && !bias_at && act == KERN_ACT_NONE;                                     \
+    (void)into;                                                                                    \
+    const v4 alpha = vdupq_n_f32(t->end.alpha);
 #define CTILE(rows)                                                                                \
     static void TILE(ctile_##rows)(const struct neon_ctile *t) {                                   \
-        const size_t a_step = t->a_step, b_step = t->b_step, ldc = t->ldc;                         \
+        C_LOCALS                                                                                   \
         const float *b_strip = t->b;                                                               \
         float *c_strip = t->c;                                                                     \
-        const float *bias = t->end.bias;                                                           \
+        const float *bias = bias_at;                                                               \
         for (size_t strips = t->strips; strips;                                                    \
              strips--, b_strip += t->b_strip, c_strip += STRIP) {                                  \
-            const float *a_first = t->a, *b_first = b_strip, *a = a_first, *b = b_first;           \
+            const float *a_first = a_at, *b_first = b_strip, *a = a_first, *b = b_first;           \
             float *c = c_strip;                                                                    \
             v4 q0, q1, q2, b0, b1;                                                                 \
             q1 = q2 = vdupq_n_f32(0.0f);                                                           \
             (void)q1, (void)q2;                                                                    \
             A_LOAD_##rows B_LOAD_2 E_##rows(X_MUL) E_##rows(Y_MUL)                                 \
-                K_LOOP(A_LOAD_##rows B_LOAD_2, E_##rows(X_FMA) E_##rows(Y_FMA)) const v4 alpha =   \
-                    vdupq_n_f32(t->end.alpha);                                                     \
-            if (t->end.add && !bias && t->end.act == KERN_ACT_NONE) {                              \
+                K_LOOP(A_LOAD_##rows B_LOAD_2, E_##rows(X_FMA) E_##rows(Y_FMA)) if (into) {        \
                 E_##rows(C_INTO2) continue;                                                        \
             }                                                                                      \
-            if (t->end.add) {                                                                      \
+            if (add) {                                                                             \
                 E_##rows(C_MIX2) c = c_strip;                                                      \
-            } else if (t->end.alpha != 1.0f) {                                                     \
+            } else if (scaled) {                                                                   \
                 E_##rows(X_ALPHA) E_##rows(Y_ALPHA)                                                \
             }                                                                                      \
             if (bias) {                                                                            \
@@ -201,31 +202,33 @@ static inline void store_last(float *p, v4 v, unsigned skip) {
                 E_##rows(X_ADD) E_##rows(Y_ADD) bias += STRIP;                                     \
             }                                                                                      \
             const v4 zero = vdupq_n_f32(0.0f);                                                     \
-            if (t->end.act == KERN_ACT_RELU) {                                                     \
+            if (act == KERN_ACT_RELU) {                                                            \
                 E_##rows(X_RELU) E_##rows(Y_RELU)                                                  \
             }                                                                                      \
             E_##rows(C_STORE2)                                                                     \
         }                                                                                          \
     }                                                                                              \
     static void TILE(qtile_##rows)(const struct neon_ctile *t) {                                   \
-        const size_t a_step = t->a_step, b_step = t->b_step, ldc = t->ldc;                         \
-        const float *a_first = t->a, *b_first = t->b, *a = a_first, *b = b_first;                  \
+        C_LOCALS                                                                                   \
+        const float *a_first = a_at, *b_first = t->b, *a = a_first, *b = b_first;                  \
         float *c = t->c;                                                                           \
         v4 q0, q1, q2, b0;                                                                         \
         q1 = q2 = vdupq_n_f32(0.0f);                                                               \
         (void)q1, (void)q2;                                                                        \
         A_LOAD_##rows B_LOAD_1 E_##rows(X_MUL)                                                     \
-            K_LOOP(A_LOAD_##rows B_LOAD_1, E_##rows(X_FMA)) if (t->end.add) {                      \
-            const v4 alpha = vdupq_n_f32(t->end.alpha);                                            \
+            K_LOOP(A_LOAD_##rows B_LOAD_1, E_##rows(X_FMA)) if (add) {                             \
+                                                                                                   \
             E_##rows(C_MIX1) c = t->c;                                                             \
         }                                                                                          \
-        END_SCALE(rows, X_ALPHA)                                                                   \
-        if (t->end.bias) {                                                                         \
-            const v4 bias0 = vld1q_f32(t->end.bias);                                               \
+        else if (scaled) {                                                                         \
+            E_##rows(X_ALPHA)                                                                      \
+        }                                                                                          \
+        if (bias_at) {                                                                             \
+            const v4 bias0 = vld1q_f32(bias_at);                                                   \
             E_##rows(X_ADD)                                                                        \
         }                                                                                          \
         const v4 zero = vdupq_n_f32(0.0f);                                                         \
-        if (t->end.act == KERN_ACT_RELU) {                                                         \
+        if (act == KERN_ACT_RELU) {                                                                \
             E_##rows(X_RELU)                                                                       \
         }                                                                                          \
         E_##rows(C_STORE1)                                                                         \
@@ -343,9 +346,20 @@ static inline v4 load_rest(const float *p, size_t n) {
     s##i##1 = vfmaq_f32(s##i##1, x, w1);                                                           \
     s##i##2 = vfmaq_f32(s##i##2, x, w2);                                                           \
     s##i##3 = vfmaq_f32(s##i##3, x, w3);
+/* Eight floats along k, and on. In order of execution, or the compiler wants all of a step's at
+ * once. */
+#ifdef TILE_IN_ORDER
+#define LOAD_PAIR(low, high, p)                                                                    \
+    low = load4(p), high = load4(p + 4);                                                           \
+    p += 8;
+#else
+#define LOAD_PAIR(low, high, p)                                                                    \
+    __asm__ volatile("ldp %q0, %q1, [%2], #32"                                                     \
+                     : "=w"(low), "=w"(high), "+r"(p)                                              \
+                     : "m"(*(const float(*)[8])(p)));
+#endif
 #define D_TWO(i)                                                                                   \
-    x = load4(a##i), z = load4(a##i + 4);                                                          \
-    a##i += 8;                                                                                     \
+    LOAD_PAIR(x, z, a##i)                                                                          \
     D_ROW(i, x, w0, w1, w2, w3)                                                                    \
     D_ROW(i, z, u0, u1, u2, u3)
 #define D_ONE(i)                                                                                   \
@@ -370,9 +384,11 @@ static inline v4 load_rest(const float *p, size_t n) {
         v4 x, z;                                                                                   \
         size_t k = t->len;                                                                         \
         E_##rows(D_A) E_##rows(D_ZERO) for (; k >= 8; k -= 8) {                                    \
-            const v4 w0 = load4(b0), u0 = load4(b0 + 4), w1 = load4(b1), u1 = load4(b1 + 4);       \
-            const v4 w2 = load4(b2), u2 = load4(b2 + 4), w3 = load4(b3), u3 = load4(b3 + 4);       \
-            b0 += 8, b1 += 8, b2 += 8, b3 += 8;                                                    \
+            v4 w0, w1, w2, w3, u0, u1, u2, u3;                                                     \
+            LOAD_PAIR(w0, u0, b0)                                                                  \
+            LOAD_PAIR(w1, u1, b1)                                                                  \
+            LOAD_PAIR(w2, u2, b2)                                                                  \
+            LOAD_PAIR(w3, u3, b3)                                                                  \
             E_##rows(D_TWO)                                                                        \
         }                                                                                          \
         if (k >= 4) {                                                                              \

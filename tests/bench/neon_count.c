@@ -1,0 +1,250 @@
+/* What bench_neon.sh runs under an emulator that counts instructions: each case once between marks,
+ * its name and its ideal before, by NEON and by OpenBLAS where that can be loaded.
+ *
+ * The ideal counts one instruction a vector: the multiply-adds of the tile and its loads, for
+ * skinny products also the traffic of C. A convolution's multiply-adds are those whose tap lies
+ * inside the image. */
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sotto/kernels.h"
+
+#define MARK_BEGIN() __asm__ volatile(".inst 0xd28bc03f" ::: "memory")
+#define MARK_END()   __asm__ volatile(".inst 0xd28bc05f" ::: "memory")
+
+/* A tile's multiply-adds and loads by multiply-accumulate. */
+enum tile {
+    TILE_12,   /* 12 x 8, 2 + 3 loads a step of k */
+    TILE_10,   /* 10 x 8, 2 + 3 */
+    TILE_ROWS, /* 8 x 8 in 4 steps of k: 8 + 8 loads */
+    TILE_DOT,  /* 5 x 4 of vectors along k: 5 + 4 */
+    TILE_5     /* 5 x 8 adjacent taps: 2 + 2 */
+};
+static const double TILE_COST[] = {29.0 / 96, 25.0 / 80, 80.0 / 256, 29.0 / 80, 14.0 / 40};
+
+struct count_case {
+    const char *name;
+    enum kern_op op;
+    enum tile tile;
+    bool traffic; /* of C counts as ideal */
+    struct kern_gemm gemm;
+    struct kern_conv conv;
+    float zeros; /* share of gradients that are 0 */
+};
+
+#define UPDATE .scale = KERN_SCALE_NEG_LR, .beta = KERN_BETA_ONE
+#define CONV5(b, size, cin, cout)                                                                  \
+    .batch = (b), .in_h = (size), .in_w = (size), .in_c = (cin), .out_h = (size), .out_w = (size), \
+    .out_c = (cout), .kernel_h = 5, .kernel_w = 5, .stride_h = 1, .stride_w = 1, .pad_top = 2,     \
+    .pad_left = 2, .groups = 1, .pool_h = 2, .pool_w = 2
+#define GEMM(mm, nn, kk, ...)                                                                      \
+    { .m = mm, .n = nn, .k = kk, __VA_ARGS__ }
+
+static const struct count_case CASES[] = {
+    {"gemm 128x128x128", KERN_GEMM, TILE_12, false, GEMM(128, 128, 128, ), {0}, 0},
+    {"gemm 256x256x256", KERN_GEMM, TILE_12, false, GEMM(256, 256, 256, ), {0}, 0},
+    {"gemm 192x512x384", KERN_GEMM, TILE_12, false, GEMM(192, 512, 384, ), {0}, 0},
+    {"forward 10x512x3136", KERN_GEMM, TILE_10, true, GEMM(10, 512, 3136, ), {0}, 0},
+    {"forward 20x512x3136", KERN_GEMM, TILE_10, true, GEMM(20, 512, 3136, ), {0}, 0},
+    {"dX 10x3136x512", KERN_GEMM, TILE_DOT, true, GEMM(10, 3136, 512, .trans_b = true), {0}, 0},
+    {"dX 20x3136x512", KERN_GEMM, TILE_DOT, true, GEMM(20, 3136, 512, .trans_b = true), {0}, 0},
+    {"dW 3136x512x10",
+     KERN_GEMM,
+     TILE_12,
+     true,
+     GEMM(3136, 512, 10, .trans_a = true, UPDATE),
+     {0},
+     0},
+    {"dW 3136x512x20",
+     KERN_GEMM,
+     TILE_12,
+     true,
+     GEMM(3136, 512, 20, .trans_a = true, UPDATE),
+     {0},
+     0},
+    {"forward 10x200x784", KERN_GEMM, TILE_10, true, GEMM(10, 200, 784, ), {0}, 0},
+    {"dW 784x200x10",
+     KERN_GEMM,
+     TILE_12,
+     true,
+     GEMM(784, 200, 10, .trans_a = true, UPDATE),
+     {0},
+     0},
+    {"forward 10x10x512", KERN_GEMM, TILE_10, true, GEMM(10, 10, 512, ), {0}, 0},
+    {"conv1 forward",
+     KERN_CONV2D,
+     TILE_12,
+     true,
+     {0},
+     {CONV5(10, 28, 1, 32), .act = KERN_ACT_RELU},
+     0},
+    {"conv1 dW", KERN_CONV2D_DW, TILE_5, false, {0}, {CONV5(10, 28, 1, 32), UPDATE}, 0},
+    {"conv2 forward",
+     KERN_CONV2D,
+     TILE_ROWS,
+     false,
+     {0},
+     {CONV5(10, 14, 32, 64), .act = KERN_ACT_RELU},
+     0},
+    {"conv2 dX", KERN_CONV2D_DX, TILE_ROWS, false, {0}, {CONV5(10, 14, 32, 64)}, 0},
+    {"conv2 dW", KERN_CONV2D_DW, TILE_12, false, {0}, {CONV5(10, 14, 32, 64), UPDATE}, 0},
+    {"conv2 dX, 1 in 8", KERN_CONV2D_DX, TILE_ROWS, false, {0}, {CONV5(10, 14, 32, 64)}, 0.875f},
+    {"conv2 dW, 1 in 8",
+     KERN_CONV2D_DW,
+     TILE_12,
+     false,
+     {0},
+     {CONV5(10, 14, 32, 64), UPDATE},
+     0.875f},
+};
+
+struct one {
+    struct kern_buffer buffers[8];
+    struct kern_instr instr;
+    struct kern_program p;
+};
+
+static uint32_t add(struct one *o, enum kern_role role, uint32_t count) {
+    const uint32_t i = o->p.buffer_count++;
+    o->buffers[i] = (struct kern_buffer){KERN_F32, role, 1, {count}, count, o->p.arena_bytes};
+    o->p.arena_bytes += num_round_up((size_t)count * 4, KERN_ALIGN);
+    return i;
+}
+
+static void build(struct one *o, const struct count_case *c) {
+    const struct kern_gemm *g = &c->gemm;
+    const struct kern_conv *v = &c->conv;
+    uint32_t x = v->batch * v->in_h * v->in_w * v->in_c, w = 0;
+    uint32_t y = v->batch * v->out_h * v->out_w * v->out_c;
+    memset(o, 0, sizeof *o);
+    o->p.buffers = o->buffers;
+    o->p.instrs = &o->instr;
+    o->p.instr_count = o->p.batch = 1;
+    o->p.labels = o->p.targets = o->p.metric = KERN_NONE;
+    o->p.input = add(o, KERN_ROLE_INPUT, 1);
+    o->p.logits = add(o, KERN_ROLE_OUTPUT, 1);
+    memset(o->instr.args, 0xff, sizeof o->instr.args);
+    o->instr.op = c->op;
+    if (c->op == KERN_GEMM) {
+        o->instr.u.gemm = *g;
+        x = g->m * g->k, w = g->k * g->n, y = g->m * g->n;
+    } else {
+        o->instr.u.conv = *v;
+        w = v->kernel_h * v->kernel_w * v->in_c * v->out_c;
+    }
+    const uint32_t sizes[3] = {c->op == KERN_CONV2D_DX ? y : x, c->op == KERN_CONV2D_DW ? y : w,
+                               c->op == KERN_CONV2D_DX   ? x
+                               : c->op == KERN_CONV2D_DW ? w
+                                                         : y};
+    for (unsigned i = 0; i < 3; i++)
+        o->instr.args[i] = add(o, KERN_ROLE_TEMP, sizes[i]);
+    if (c->op == KERN_CONV2D)
+        o->instr.args[3] = add(o, KERN_ROLE_TEMP, v->out_c);
+}
+
+/* Taps of all windows of an axis that lie inside it. */
+static double taps(uint32_t out, uint32_t stride, uint32_t pad, uint32_t kernel, uint32_t in) {
+    double n = 0;
+    for (int64_t o = 0; o < out; o++)
+        for (int64_t k = 0; k < kernel; k++) {
+            const int64_t at = o * stride - pad + k;
+            n += at >= 0 && at < in;
+        }
+    return n;
+}
+
+static double macs_of(const struct count_case *c) {
+    const struct kern_gemm *g = &c->gemm;
+    const struct kern_conv *v = &c->conv;
+    if (c->op == KERN_GEMM)
+        return (double)g->m * g->n * g->k;
+    return taps(v->out_h, v->stride_h, v->pad_top, v->kernel_h, v->in_h) *
+           taps(v->out_w, v->stride_w, v->pad_left, v->kernel_w, v->in_w) * v->batch * v->in_c *
+           v->out_c;
+}
+
+/* Vectors of C loaded and stored. */
+static double traffic_of(const struct count_case *c) {
+    if (!c->traffic)
+        return 0;
+    if (c->op == KERN_GEMM)
+        return (double)c->gemm.m * c->gemm.n / 4 * (c->gemm.beta == KERN_BETA_ZERO ? 1 : 2);
+    return (double)c->conv.batch * c->conv.out_h * c->conv.out_w * c->conv.out_c / 4;
+}
+
+static void fill(float *x, uint32_t n, float zeros) {
+    uint32_t state = 12345;
+    for (uint32_t i = 0; i < n; i++) {
+        state = state * 1664525u + 1013904223u;
+        const float u = (float)(state >> 8) / 16777216.0f;
+        x[i] = u < zeros ? 0.0f : 2.0f * u - zeros - 1.0f + 1e-3f;
+    }
+}
+
+typedef void sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha,
+                      const float *a, int lda, const float *b, int ldb, float beta, float *c,
+                      int ldc);
+
+static sgemm_fn *load_blas(void) {
+    void *lib = dlopen("libopenblas.so.0", RTLD_NOW);
+    if (lib == NULL)
+        return NULL;
+    void *threads = dlsym(lib, "openblas_set_num_threads"), *name;
+    if (threads != NULL)
+        ((void (*)(int))threads)(1);
+    if ((name = dlsym(lib, "openblas_get_corename")) != NULL)
+        printf("openblas %s\n", ((char *(*)(void))name)());
+    fflush(stdout);
+    return (sgemm_fn *)dlsym(lib, "cblas_sgemm");
+}
+
+static void count_one(const struct count_case *c, sgemm_fn *blas) {
+    struct one o;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct kern_exec *e = NULL;
+    const struct kern_step step = {.lr = 1e-3f, .rows = 1};
+    const struct kern_gemm *g = &c->gemm;
+    build(&o, c);
+    if (kern_exec_new(&o.p, kern_backend_find("neon"), &e, &err) != SOTTO_OK) {
+        fprintf(stderr, "%s: %s\n", c->name, err.message);
+        exit(1);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        fill(kern_exec_host(e, o.instr.args[i]), o.buffers[o.instr.args[i]].count,
+             i == 2 - (c->op == KERN_CONV2D_DW) - 2 * (c->op == KERN_CONV2D_DX) ? c->zeros : 0);
+    const double macs = macs_of(c);
+    printf("case %s|neon|%.0f|%.0f\n", c->name, macs, macs * TILE_COST[c->tile] + traffic_of(c));
+    fflush(stdout);
+    if (kern_exec_run(e, &step, &err) != SOTTO_OK)
+        exit(1);
+    MARK_BEGIN();
+    (void)kern_exec_run(e, &step, &err);
+    MARK_END();
+    if (blas != NULL && c->op == KERN_GEMM) {
+        float *a = kern_exec_host(e, o.instr.args[0]), *b = kern_exec_host(e, o.instr.args[1]);
+        float *out = kern_exec_host(e, o.instr.args[2]);
+        printf("case %s|openblas|%.0f|%.0f\n", c->name, macs, 0.0);
+        fflush(stdout);
+        for (int pass = 0; pass < 2; pass++) {
+            if (pass)
+                MARK_BEGIN();
+            blas(101, g->trans_a ? 112 : 111, g->trans_b ? 112 : 111, (int)g->m, (int)g->n,
+                 (int)g->k, g->scale == KERN_SCALE_ONE ? 1.0f : -1e-3f, a,
+                 (int)(g->trans_a ? g->m : g->k), b, (int)(g->trans_b ? g->k : g->n),
+                 g->beta == KERN_BETA_ZERO ? 0.0f : 1.0f, out, (int)g->n);
+            if (pass)
+                MARK_END();
+        }
+    }
+    kern_exec_free(e);
+}
+
+int main(void) {
+    sgemm_fn *blas = load_blas();
+    for (size_t i = 0; i < ARRAY_LEN(CASES); i++)
+        count_one(&CASES[i], blas);
+    return 0;
+}
