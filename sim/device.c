@@ -2,41 +2,10 @@
  * words. */
 #include "sim.h"
 
-#include <math.h>
 #include <string.h>
 
 static uint64_t serial_of(uint32_t device) {
     return (uint64_t)device + 1;
-}
-
-/* ---- The fleet: speeds and links, from the seed alone */
-
-bool fleet_drops(const struct sim *s, uint32_t device, uint32_t round) {
-    const double p = s->x->settings.fleet_drop;
-    struct rng r;
-    if (p <= 0)
-        return false;
-    rng_init(&r, s->x->settings.task.seed, round, serial_of(device), RNG_FLEET);
-    return rng_f64(&r) < p;
-}
-
-uint64_t fleet_train_ms(const struct sim *s, uint32_t device, uint64_t samples) {
-    const struct sim_settings *set = &s->x->settings;
-    struct rng r;
-    if (set->fleet_speed <= 0)
-        return 0;
-    rng_init(&r, set->task.seed, 0, serial_of(device), RNG_FLEET); /* rounds begin at 1 */
-    const double speed = set->fleet_speed * exp(set->fleet_spread * rng_normal(&r));
-    const double ms = ceil((double)samples / speed * 1000.0);
-    return ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
-}
-
-uint64_t fleet_send_ms(uint64_t now_ms, uint64_t *free_ms, uint64_t bytes, uint64_t per_second) {
-    if (per_second == 0)
-        return now_ms;
-    const double ms = ceil((double)bytes * 1000.0 / (double)per_second);
-    *free_ms = num_max_u64(now_ms, *free_ms) + (uint64_t)ms;
-    return *free_ms;
 }
 
 /* ---- Between rounds: the session goes, its few facts stay */
@@ -61,6 +30,12 @@ static enum sotto_status session_make(struct sim *s, uint32_t device, struct sot
     WIRE_SET_TEXT(config.backend, kern_backend_kernel_set(s->backend));
     WIRE_SET_TEXT(config.version, SOTTO_VERSION_TEXT);
     config.jitter_seed = s->x->settings.task.seed;
+    if (s->training_bytes > 0) {
+        struct fleet_class c;
+        fleet_device(s, device, &c);
+        config.policy.arena_bytes_max = (uint64_t)c.memory;
+    }
+    config.policy.need_charging = fleet_comes_and_goes(s);
     saved.document = &s->document;
     saved.bytes_left = saved.rounds_left = -1;
     if (d->version_held)
@@ -117,8 +92,10 @@ static enum sotto_status send_up(struct sim *s, uint32_t device, const struct se
                                   : d->job->update.bytes.data;
         m->payload = view_of(from, size);
     }
-    const uint64_t at =
-        fleet_send_ms(s->time.now_ms, &d->up_free_ms, m->payload.n, s->x->settings.fleet_uplink);
+    struct fleet_class c;
+    fleet_device(s, device, &c);
+    device_moved(s, device, m->payload.n, 0);
+    const uint64_t at = fleet_send_ms(s->time.now_ms, &d->up_free_ms, m->payload.n, c.uplink);
     const struct vtime_event e = {.at_ms = at, .kind = SIM_EV_UP, .device = device, .data = m};
     return vtime_add(&s->time, &e, err);
 }
@@ -150,8 +127,10 @@ static enum sotto_status begin_training(struct sim *s, uint32_t device, struct s
     j->carried = d->residual_round &&
                  (t->pipeline.residual_rounds_max == 0 || age <= t->pipeline.residual_rounds_max);
     d->job = j;
+    j->begin_ms = s->time.now_ms;
+    j->samples = samples_of(t, j->examples);
     const struct vtime_event e = {
-        .at_ms = s->time.now_ms + fleet_train_ms(s, device, samples_of(t, j->examples)),
+        .at_ms = s->time.now_ms + fleet_train_ms(s, device, t->round, j->samples),
         .rank = SIM_RANK_TRAINED,
         .kind = SIM_EV_TRAINED,
         .order = job_order(j),
@@ -162,7 +141,37 @@ static enum sotto_status begin_training(struct sim *s, uint32_t device, struct s
     return status == SOTTO_OK ? vtime_add(&s->time, &e, err) : status;
 }
 
-static void end_job(struct sim_device *d) {
+/* ---- What it spends */
+
+static void spend(struct sim *s, struct sim_device *d, double joules) {
+    d->joules += (float)joules;
+    s->round.energy_joules += joules;
+}
+
+void device_moved(struct sim *s, uint32_t device, uint64_t sent, uint64_t received) {
+    struct sim_device *d = &s->devices[device];
+    struct fleet_class c;
+    d->sent += sent;
+    d->received += received;
+    fleet_device(s, device, &c);
+    if (c.joules_byte > 0)
+        spend(s, d, c.joules_byte * (double)(sent + received));
+}
+
+/* For a training that ended, or the part of it that was made. */
+static void spend_training(struct sim *s, uint32_t device, const struct sim_job *j) {
+    struct fleet_class c;
+    fleet_device(s, device, &c);
+    const double whole = (double)(j->at_ms - j->begin_ms);
+    const double part = whole > 0 ? (double)(s->time.now_ms - j->begin_ms) / whole : 1;
+    if (c.joules_sample > 0)
+        spend(s, &s->devices[device], c.joules_sample * (double)j->samples * (part < 1 ? part : 1));
+}
+
+static void end_job(struct sim *s, uint32_t device) {
+    struct sim_device *d = &s->devices[device];
+    if (d->job && d->job->kind == SIM_TRAIN && !d->job->told)
+        spend_training(s, device, d->job);
     job_drop(d->job);
     d->job = NULL;
 }
@@ -210,7 +219,7 @@ static enum sotto_status act(struct sim *s, uint32_t device, const struct sessio
         return store_outcome(s, device, a, err);
     case SESSION_DO_DROP_TERMS:
     case SESSION_DO_CANCEL:
-        end_job(d);
+        end_job(s, device);
         break;
     case SESSION_DO_DISCONNECT:
     case SESSION_DO_STORE_CHUNK: /* the package is shared: only its way here is simulated */
@@ -238,8 +247,8 @@ enum sotto_status device_event(struct sim *s, uint32_t device, struct session_ev
     s->nonces++;
     memcpy(nonce, &s->nonces, sizeof s->nonces); /* fresh is enough: nobody here replays */
     event->now_ms = s->time.now_ms;
-    event->conditions.charging = event->conditions.idle = true;
-    event->conditions.unmetered = event->conditions.online = true;
+    event->conditions.charging = event->conditions.idle = !d->away;
+    event->conditions.unmetered = event->conditions.online = d->away != DEVICE_GONE;
     event->conditions.battery_percent = -1;
     TRY(session_step(d->session, event, nonce, actions, &count, err));
     for (size_t i = 0; i < count; i++)
@@ -262,12 +271,64 @@ out:
 
 enum sotto_status device_wake(struct sim *s, uint32_t device, struct sotto_error *err) {
     struct session_event tick = {.kind = SESSION_TICK};
-    if (!s->devices[device].session) {
-        const enum sotto_status status = session_make(s, device, err);
-        if (status != SOTTO_OK)
-            return status;
+    struct sim_device *d = &s->devices[device];
+    uint64_t begin, end;
+    enum sotto_status status = SOTTO_OK;
+    if (!fleet_window(s, device, &begin, &end)) /* once it is back, if it is wanted then */
+        return add_event(s, device, SIM_EV_WAKE, begin, err);
+    if (!d->session && !is_wanted(s, device))
+        return SOTTO_OK;
+    if ((!d->session || d->away) && end != UINT64_MAX) {
+        const struct vtime_event away = {
+            .at_ms = end, .rank = SIM_RANK_TIMER, .kind = SIM_EV_AWAY, .device = device};
+        TRY(vtime_add(&s->time, &away, err));
     }
-    return device_event(s, device, &tick, err);
+    d->away = DEVICE_HERE;
+    if (!d->session)
+        TRY(session_make(s, device, err));
+    status = device_event(s, device, &tick, err);
+out:
+    return status;
+}
+
+enum sotto_status device_here(struct sim *s, uint32_t device, struct sotto_error *err) {
+    uint64_t begin, end, next;
+    sotto_CheckInReply reply = sotto_CheckInReply_init_zero;
+    struct sim_reply to = {.device = device, .check_in = &reply};
+    const struct round_event seen = {.kind = ROUND_EV_CHECK_IN,
+                                     .now_ms = s->time.now_ms,
+                                     .serial = serial_of(device),
+                                     .round = s->plan ? s->plan->round : 0};
+    enum sotto_status status = SOTTO_OK;
+    next = s->x->settings.task.pace_ms;
+    if (!fleet_window(s, device, &begin, &end))
+        return add_event(s, device, SIM_EV_HERE, begin, err);
+    if (is_wanted(s, device)) {
+        status = s->devices[device].session ? SOTTO_OK : device_wake(s, device, err);
+    } else {
+        status = host_event(s, &seen, &to, err);
+        next = reply.come_back_ms ? reply.come_back_ms : next;
+    }
+    return status == SOTTO_OK ? add_event(s, device, SIM_EV_HERE, s->time.now_ms + next, err)
+                              : status;
+}
+
+enum sotto_status device_away(struct sim *s, uint32_t device, struct sotto_error *err) {
+    struct sim_device *d = &s->devices[device];
+    struct session_event lost = {.kind = SESSION_LOST}, tick = {.kind = SESSION_TICK};
+    uint64_t begin, end;
+    enum sotto_status status;
+    if (!d->session || d->away || fleet_window(s, device, &begin, &end))
+        return SOTTO_OK;
+    d->away = DEVICE_UNPLUGGED; /* which stops a training; one that is only offline would go on */
+    TRY(device_event(s, device, &tick, err));
+    d->away = DEVICE_GONE;
+    d->up_free_ms = d->down_free_ms = s->time.now_ms; /* what was on its way is lost */
+    TRY(device_event(s, device, &lost, err));
+    if (d->session)
+        TRY(add_event(s, device, SIM_EV_WAKE, begin, err));
+out:
+    return status;
 }
 
 /* ---- The end of a training */
@@ -298,6 +359,7 @@ enum sotto_status device_trained(struct sim *s, uint32_t device, uint64_t id,
     if (!j || j->id != id || !d->session || session_phase(d->session) != SESSION_TRAIN)
         return SOTTO_OK; /* stopped meanwhile */
     TRY(job_wait(j, err));
+    spend_training(s, device, j);
     if (j->status == SOTTO_OK) {
         TRY(keep(s, device, j, err)); /* with the report, as in one transaction */
         d->sealed = true;
@@ -309,7 +371,7 @@ enum sotto_status device_trained(struct sim *s, uint32_t device, uint64_t id,
     }
     status = device_event(s, device, &e, err);
     if (e.kind == SESSION_FAILED && d->job == j)
-        end_job(d);
+        end_job(s, device);
 out:
     return status;
 }
@@ -322,7 +384,7 @@ enum sotto_status device_settle(struct sim *s, uint32_t device, uint32_t round,
     if (d->last_round != round || !d->sealed)
         return SOTTO_OK;
     d->open_outcome = (uint8_t)outcome;
-    end_job(d);
+    end_job(s, device);
     if (d->mass && outcome == sotto_Outcome_OUTCOME_RETURNED) {
         kept = mem_array(s->kept_count, sizeof *kept);
         if (!kept)
@@ -342,7 +404,7 @@ out:
 void device_deinit(struct sim *s, uint32_t device) {
     struct sim_device *d = &s->devices[device];
     session_free(d->session);
-    end_job(d);
+    job_drop(d->job);
     sim_plan_drop(d->plan);
     mass_free(d->mass);
 }

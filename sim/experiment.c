@@ -19,10 +19,15 @@ static enum sotto_status check_settings(const struct sim_settings *s, struct sot
     if (s->stop_accuracy > 0 && s->test_every == 0)
         return SOTTO_FAIL(err, SOTTO_CONFIG,
                           "stop.accuracy: nothing is tested with evaluation.every: 0");
-    if (s->task.availability_ms)
+    const bool traced = s->fleet_trace[0] != '\0';
+    if (traced && s->fleet_online > 0)
+        return SOTTO_FAIL(
+            err, SOTTO_CONFIG,
+            "fleet.online: a trace says when devices are there; leave one of them out");
+    if (s->task.availability_ms && !traced && s->fleet_online <= 0)
         return SOTTO_FAIL(err, SOTTO_CONFIG,
-                          "availability: virtual clients are woken only when they are selected; "
-                          "leave it out, or use fleet.drop");
+                          "availability: all clients are always there; give fleet.online or "
+                          "fleet.trace, or leave it out");
     return SOTTO_OK;
 }
 
@@ -62,6 +67,8 @@ static enum sotto_status hash_settings(struct experiment *x, struct sotto_error 
         buf_deinit(&text);
         return SOTTO_FAIL(err, text.status, "the settings do not fit %u bytes", TEXT_MAX);
     }
+    if (x->fleet.class_count > 0 || x->fleet.users > 0)
+        buf_put(&text, x->fleet.hash.b, WIRE_HASH); /* where its files lie changes nothing */
     const struct wire_hash h = wire_hash_of(HASH_LABEL, buf_view(&text));
     num_format_hex(x->config_hash, h.b, WIRE_HASH);
     snprintf(x->run_id, sizeof x->run_id, "%.12s-%llu", x->config_hash,
@@ -91,6 +98,8 @@ static enum sotto_status load_settings(struct experiment *x, const char *path, s
     TRY(status);
     TRY(link_data(x, err));
     TRY(check_settings(&x->settings, err));
+    TRY(fleet_load(&x->fleet, x->settings.fleet_devices, x->settings.fleet_trace,
+                   x->settings.fleet_trace_period_ms, err));
     TRY(hash_settings(x, err));
 out:
     return status;
@@ -284,6 +293,7 @@ out:
 
 void experiment_deinit(struct experiment *x) {
     partition_deinit(&x->partition);
+    fleet_deinit(&x->fleet);
     task_data_deinit(&x->data);
     dataset_deinit(&x->train);
     graph_deinit(&x->graph);

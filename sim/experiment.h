@@ -3,6 +3,7 @@
 #ifndef SOTTO_SIM_EXPERIMENT_H
 #define SOTTO_SIM_EXPERIMENT_H
 
+#include "fleet.h"
 #include "partition.h"
 #include "sotto/coordinator.h"
 #include "sotto/model.h"
@@ -27,6 +28,12 @@ struct sim_settings {
         fleet_spread; /* examples a virtual second, 0: no time; sigma of its logarithm */
     uint64_t fleet_uplink, fleet_downlink; /* bytes a virtual second, 0: no time */
     double fleet_drop;
+    char *fleet_devices, *fleet_trace; /* files */
+    double fleet_link_spread;
+    uint64_t fleet_memory, fleet_trace_period_ms;
+    double fleet_online, fleet_night, fleet_zones;
+    double fleet_straggle, fleet_straggle_by;
+    double fleet_joules_sample, fleet_joules_byte;
 };
 enum sim_deltas { SIM_DELTAS_AUTO = 0, SIM_DELTAS_ON, SIM_DELTAS_OFF };
 extern const struct config_option sim_options[];
@@ -43,6 +50,7 @@ struct experiment {
     struct dataset train;
     struct task_data data;
     struct partition partition;
+    struct fleet fleet;
     uint32_t examples_most; /* of a client */
     bool deltas;
 };

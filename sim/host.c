@@ -25,8 +25,11 @@ enum sotto_status host_send(struct sim *s, uint32_t device, const sotto_Envelope
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a message");
     m->m = *e;
     m->payload = payload;
-    const uint64_t at = fleet_send_ms(s->time.now_ms, &s->devices[device].down_free_ms, payload.n,
-                                      s->x->settings.fleet_downlink);
+    struct fleet_class c;
+    fleet_device(s, device, &c);
+    device_moved(s, device, 0, payload.n);
+    const uint64_t at =
+        fleet_send_ms(s->time.now_ms, &s->devices[device].down_free_ms, payload.n, c.downlink);
     const struct vtime_event event = {
         .at_ms = at, .kind = SIM_EV_DOWN, .device = device, .data = m};
     return vtime_add(&s->time, &event, err);
@@ -358,8 +361,8 @@ static enum sotto_status on_heartbeat(struct sim *s, uint32_t device, const sott
 static enum sotto_status on_decline(struct sim *s, uint32_t device, const sotto_Decline *in,
                                     struct sotto_error *err) {
     sotto_Envelope e = sotto_Envelope_init_zero;
-    LOG(LOG_WARN, "device.decline", LU("client", device), LS("rule", in->rule),
-        LS("detail", in->detail));
+    LOG(s->training_bytes ? LOG_INFO : LOG_WARN, "device.decline", LU("client", device),
+        LS("rule", in->rule), LS("detail", in->detail));
     if (is_open(s, in->terms_hash.bytes, in->terms_hash.size)) {
         s->round.declined++;
         const struct round_event event = event_of(s, ROUND_EV_DECLINE, device);

@@ -64,7 +64,31 @@ static const char *const delta_names[] = {
     {"fleet.downlink", CONFIG_SIZE, HERE(fleet_downlink), "0", 0, 1e15, NULL, 0, "/s", \
      "Downlink of a client in bytes a virtual second; 0: receiving takes no virtual time."}, \
     {"fleet.drop", CONFIG_F64, HERE(fleet_drop), "0", 0, 1, NULL, 0, "", \
-     "Probability that an invited client vanishes for the round."}
+     "Probability that an invited client vanishes for the round."}, \
+    {"fleet.straggle", CONFIG_F64, HERE(fleet_straggle), "0", 0, 1, NULL, 0, "", \
+     "Probability that a client takes fleet.straggle_by times as long in a round."}, \
+    {"fleet.straggle_by", CONFIG_F64, HERE(fleet_straggle_by), "5", 1, 1000, NULL, 0, "", \
+     "How much longer a straggler trains."}, \
+    {"fleet.devices", CONFIG_STR, HERE(fleet_devices), "", 0, 0, NULL, CONFIG_PATH, "", \
+     "A CSV file of classes of devices in place of speed, links, memory and joules: share,speed,uplink,downlink,memory,joules_sample,joules_byte."}, \
+    {"fleet.link_spread", CONFIG_F64, HERE(fleet_link_spread), "0", 0, 5, NULL, 0, "", \
+     "Clients differ in links: standard deviation of their natural logarithm."}, \
+    {"fleet.memory", CONFIG_SIZE, HERE(fleet_memory), "0", 0, 1e15, NULL, 0, "", \
+     "Memory of a client for a training step; a plan that needs more is declined; 0: no limit."}, \
+    {"fleet.online", CONFIG_F64, HERE(fleet_online), "0", 0, 1, NULL, 0, "", \
+     "Part of a day that a client is there (charging, idle, on an unmetered network), in one stay a day; 0: always."}, \
+    {"fleet.night", CONFIG_F64, HERE(fleet_night), "2", 0, 24, NULL, 0, "h", \
+     "Hour of the clients' own day around which their stays lie; 0 is when the run starts, for a client of the first zone."}, \
+    {"fleet.zones", CONFIG_F64, HERE(fleet_zones), "0", 0, 24, NULL, 0, "h", \
+     "Hours over which the clients' clocks are spread."}, \
+    {"fleet.trace", CONFIG_STR, HERE(fleet_trace), "", 0, 0, NULL, CONFIG_PATH, "", \
+     "A CSV file of stays in place of fleet.online: device,begin_seconds,end_seconds."}, \
+    {"fleet.trace_period", CONFIG_DURATION, HERE(fleet_trace_period_ms), "1d", 1000, 3e9, NULL, 0, "", \
+     "After this long the trace repeats."}, \
+    {"fleet.joules_per_sample", CONFIG_F64, HERE(fleet_joules_sample), "0", 0, 1e9, NULL, 0, "J", \
+     "Energy that training on one example takes."}, \
+    {"fleet.joules_per_byte", CONFIG_F64, HERE(fleet_joules_byte), "0", 0, 1e9, NULL, 0, "J", \
+     "Energy that sending or receiving one byte takes."}
 
 const struct config_option sim_options[] = {
     TASK_OPTION_ROWS(AT)

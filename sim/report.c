@@ -16,7 +16,7 @@ static const char csv_head[] =
     "run,seed,round,kind,published,accuracy_fraction,loss_nats,train_accuracy_fraction,"
     "train_loss_nats,train_samples,clients_invited,clients_counted,clients_returned,"
     "clients_dropped,bytes_up,bytes_down,train_seconds,eval_seconds,server_seconds,wall_seconds,"
-    "virtual_seconds,clock_seconds,config_hash,version\n";
+    "virtual_seconds,clock_seconds,energy_joules,config_hash,version\n";
 
 static enum sotto_status open_file(const char *dir, const char *name, FILE **out,
                                    struct sotto_error *err) {
@@ -51,11 +51,12 @@ static void events_begin(struct report *r, const struct buf *config) {
 static void events_round(struct report *r, const struct sim_round_result *o,
                          const struct sim_totals *t) {
     const struct tensorboard_scalar scalars[] = {
-        {"accuracy/test", o->test_accuracy}, {"accuracy/training", o->train_accuracy},
-        {"loss/test", o->test_loss},         {"loss/training", o->train_loss},
-        {"bytes/up", (double)t->bytes_up},   {"bytes/down", (double)t->bytes_down},
-        {"clients/counted", o->counted},     {"clients/dropped", o->dropped},
-        {"seconds/round", o->wall_seconds},  {"seconds/fleet", t->virtual_seconds},
+        {"accuracy/test", o->test_accuracy},   {"accuracy/training", o->train_accuracy},
+        {"loss/test", o->test_loss},           {"loss/training", o->train_loss},
+        {"bytes/up", (double)t->bytes_up},     {"bytes/down", (double)t->bytes_down},
+        {"clients/counted", o->counted},       {"clients/dropped", o->dropped},
+        {"energy/joules", t->energy_joules},   {"seconds/round", o->wall_seconds},
+        {"seconds/fleet", t->virtual_seconds},
     };
     struct buf b;
     buf_init(&b, LINE_MAX_BYTES);
@@ -131,6 +132,7 @@ static void put_round(const struct sim_round_result *o, const struct sim_totals 
     json_put_f64(j, "server_seconds", o->server_seconds);
     json_put_f64(j, "virtual_seconds", o->virtual_seconds);
     json_put_f64(j, "clock_seconds", t->virtual_seconds);
+    json_put_f64(j, "energy_joules", o->energy_joules);
     json_put_f64(j, "train_accuracy", o->train_accuracy);
     json_put_f64(j, "train_loss", o->train_loss);
     json_put_u64(j, "invited", o->members);
@@ -179,6 +181,7 @@ static void csv_round(struct report *r, const struct sim_round_result *o,
     csv_number(r->csv, o->wall_seconds);
     csv_number(r->csv, o->virtual_seconds);
     csv_number(r->csv, t->virtual_seconds);
+    csv_number(r->csv, o->energy_joules);
     fprintf(r->csv, ",%s,%s\n", r->x->config_hash, SOTTO_VERSION_TEXT);
 }
 
@@ -271,6 +274,20 @@ void report_round(struct report *r, const struct sim_round_result *o, const stru
 
 /* ---- The end */
 
+/* What it cost those that took part. */
+static void put_devices(const struct sim_devices *d, struct json *j) {
+    json_key(j, "devices");
+    json_object_begin(j);
+    json_put_u64(j, "count", d->count);
+    json_put_f64(j, "sent_mean", d->sent_mean);
+    json_put_f64(j, "sent_max", d->sent_max);
+    json_put_f64(j, "received_mean", d->received_mean);
+    json_put_f64(j, "received_max", d->received_max);
+    json_put_f64(j, "joules_mean", d->joules_mean);
+    json_put_f64(j, "joules_max", d->joules_max);
+    json_object_end(j);
+}
+
 static void put_end(const struct report *r, const struct sim_totals *t, struct json *j) {
     char hex[2 * WIRE_HASH + 1];
     json_object_begin(j);
@@ -288,6 +305,8 @@ static void put_end(const struct report *r, const struct sim_totals *t, struct j
     json_put_f64(j, "eval_seconds", t->eval_seconds);
     json_put_f64(j, "seconds", t->wall_seconds);
     json_put_f64(j, "virtual_seconds", t->virtual_seconds);
+    json_put_f64(j, "energy_joules", t->energy_joules);
+    put_devices(&t->devices, j);
     json_put_u64(j, "parameters", r->x->graph.layout.total);
     json_put_str(j, "kernels", t->kernel_set);
     json_put_str(j, "package", num_format_hex(hex, t->package_hash.b, WIRE_HASH));
@@ -312,6 +331,10 @@ static void say_end(const struct report *r, const struct sim_totals *t) {
     if (!isnan(t->accuracy))
         fprintf(r->out, "\naccuracy %.2f%%, best %.2f%%%s", 100 * t->accuracy,
                 100 * t->best_accuracy, t->target_reached ? ", target reached" : "");
+    if (t->virtual_seconds > 0)
+        fprintf(r->out, "\n%s on the fleet's clock, %.3g J a device, %.3g at most",
+                num_format_duration(took, sizeof took, (uint64_t)(t->virtual_seconds * 1e3)),
+                t->devices.joules_mean, t->devices.joules_max);
     fprintf(r->out, "\ndigest %s (%s)\n", num_format_hex(hex, t->digest.b, WIRE_HASH),
             t->kernel_set);
     if (r->profile)

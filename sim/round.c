@@ -298,6 +298,7 @@ static enum sotto_status open_round(struct sim *s, uint32_t number, struct sotto
     const bool evaluation = round_kind(s->engine) == ROUND_EVALUATE;
     (void)round_groups(s->engine, &groups);
     s->round = (struct sim_round_result){.round = number,
+                                         .energy_joules = s->round.energy_joules,
                                          .evaluation = evaluation,
                                          .members = members,
                                          .test_accuracy = NAN,
@@ -450,7 +451,8 @@ static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
     t->train_seconds += r->train_seconds;
     t->eval_seconds += r->eval_seconds;
     t->server_seconds += r->server_seconds;
-    t->virtual_seconds = (double)s->time.now_ms / 1000.0;
+    t->virtual_seconds = (double)(s->time.now_ms - s->start_ms) / 1000.0;
+    t->energy_joules += r->energy_joules;
     if (!isnan(r->test_accuracy)) {
         t->accuracy = r->test_accuracy;
         t->loss = r->test_loss;
@@ -472,6 +474,7 @@ static enum sotto_status end_round(struct sim *s, struct sotto_error *err) {
         const struct round_event stop = {.kind = ROUND_EV_STOP, .now_ms = s->time.now_ms};
         host_queue(s, &stop);
     }
+    r->energy_joules = 0; /* told: what comes from here on is the next one's */
     return r->again ? SOTTO_OK : checkpoint_tick(s, err);
 }
 

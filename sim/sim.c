@@ -68,12 +68,36 @@ static enum sotto_status make_checkpoints(struct sim *s, const struct sim_config
 static enum sotto_status make_engine(struct sim *s, struct sotto_error *err) {
     struct round_action none[ROUND_ACTIONS_MAX];
     size_t count = 0;
+    const bool seen_only = s->x->settings.task.availability_ms > 0;
     enum sotto_status status = round_engine_new(&s->x->settings.task, 1, 0, &s->engine, err);
     for (uint32_t i = 0; i < s->device_count && status == SOTTO_OK; i++) {
-        const struct round_event add = {
-            .kind = ROUND_EV_DEVICE_ADD, .now_ms = s->time.now_ms, .serial = (uint64_t)i + 1};
+        const struct round_event add = {.kind = ROUND_EV_DEVICE_ADD,
+                                        .now_ms = seen_only ? 0 : s->time.now_ms,
+                                        .serial = (uint64_t)i + 1};
+        const struct vtime_event here = {
+            .at_ms = s->time.now_ms, .rank = SIM_RANK_TIMER, .kind = SIM_EV_HERE, .device = i};
         status = round_step(s->engine, &add, none, &count, err);
+        if (status == SOTTO_OK && seen_only)
+            status = vtime_add(&s->time, &here, err);
     }
+    return status;
+}
+
+/* What a training step needs, if a device's memory may be less than that. */
+static enum sotto_status measure_training(struct sim *s, struct sotto_error *err) {
+    struct train_rule rule;
+    struct trainer *t = NULL;
+    bool limited = s->x->settings.fleet_memory > 0;
+    for (uint32_t i = 0; i < s->x->fleet.class_count; i++)
+        limited = limited || s->x->fleet.classes[i].memory > 0;
+    if (!limited)
+        return SOTTO_OK;
+    task_rule(&s->x->settings.task, &rule);
+    const enum sotto_status status =
+        trainer_new(&s->x->graph, &rule, rule.batch ? 0 : s->x->examples_most, s->backend, &t, err);
+    if (status == SOTTO_OK)
+        s->training_bytes = trainer_program(t)->arena_bytes;
+    trainer_free(t);
     return status;
 }
 
@@ -92,7 +116,9 @@ enum sotto_status sim_open(const struct experiment *x, const struct sim_config *
     s->totals.accuracy = s->totals.best_accuracy = s->totals.loss = NAN;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->done, NULL);
-    vtime_init(&s->time, START_MS);
+    /* Devices that the engine has not seen yet must be older than what it takes for present. */
+    s->start_ms = START_MS + x->settings.task.availability_ms;
+    vtime_init(&s->time, s->start_ms);
     buf_init(&s->journal.bytes, SIM_JOURNAL_MAX);
     buf_init(&s->saved, CHECKPOINT_BYTES_MAX);
     s->backend = kern_backend_find(backend);
@@ -110,6 +136,7 @@ enum sotto_status sim_open(const struct experiment *x, const struct sim_config *
     TRY(make_fleet(s, config->temp_dir, err));
     TRY(workers_open(s, config->workers, config->profile, err));
     TRY(sim_first_version(s, err));
+    TRY(measure_training(s, err));
     TRY(make_engine(s, err));
     *out = s;
     s = NULL;
@@ -150,7 +177,9 @@ static enum sotto_status take_message(struct sim *s, const struct vtime_event *e
                                       struct sotto_error *err) {
     struct sim_message *m = e->data;
     enum sotto_status status;
-    if (e->kind == SIM_EV_UP) {
+    if (s->devices[e->device].away) {
+        status = SOTTO_OK; /* its link is gone, and what was on it */
+    } else if (e->kind == SIM_EV_UP) {
         status = host_message(s, e->device, m, err);
     } else {
         struct session_event event = {
@@ -167,6 +196,7 @@ static enum sotto_status prepared(struct sim *s, uint32_t device, struct sotto_e
     struct sim_device *d = &s->devices[device];
     struct session_event e = {.kind = SESSION_PREPARED};
     e.prepared.schema_ok = true;
+    e.prepared.arena_bytes = s->training_bytes;
     e.prepared.examples = experiment_client(s->x, device).count;
     if (d->plan)
         d->version_held = d->plan->base->package->number;
@@ -191,7 +221,7 @@ static enum sotto_status take(struct sim *s, const struct vtime_event *e, struct
     case SIM_EV_DOWN:
         return take_message(s, e, err);
     case SIM_EV_CONNECTED:
-        return device_event(s, e->device, &connected, err);
+        return s->devices[e->device].away ? SOTTO_OK : device_event(s, e->device, &connected, err);
     case SIM_EV_WAKE:
         return device_wake(s, e->device, err);
     case SIM_EV_TIMER:
@@ -202,6 +232,10 @@ static enum sotto_status take(struct sim *s, const struct vtime_event *e, struct
         return device_trained(s, e->device, e->tag, err);
     case SIM_EV_CHECKED:
         return host_checked(s, e->data, err);
+    case SIM_EV_HERE:
+        return device_here(s, e->device, err);
+    case SIM_EV_AWAY:
+        return device_away(s, e->device, err);
     case SIM_EV_ENGINE:
         if (s->engine_timer_ms != e->tag)
             return SOTTO_OK;
@@ -209,6 +243,27 @@ static enum sotto_status take(struct sim *s, const struct vtime_event *e, struct
         return host_event(s, &tick, NULL, err);
     }
     return SOTTO_OK;
+}
+
+static void sum_devices(struct sim *s) {
+    struct sim_devices *t = &s->totals.devices;
+    *t = (struct sim_devices){0};
+    for (uint32_t i = 0; i < s->device_count; i++) {
+        const struct sim_device *d = &s->devices[i];
+        if (d->sent == 0 && d->received == 0)
+            continue;
+        t->count++;
+        t->sent_mean += (double)d->sent;
+        t->received_mean += (double)d->received;
+        t->joules_mean += (double)d->joules;
+        t->sent_max = fmax(t->sent_max, (double)d->sent);
+        t->received_max = fmax(t->received_max, (double)d->received);
+        t->joules_max = fmax(t->joules_max, (double)d->joules);
+    }
+    const double count = t->count ? t->count : 1;
+    t->sent_mean /= count;
+    t->received_mean /= count;
+    t->joules_mean /= count;
 }
 
 enum sotto_status sim_run(struct sim *s, struct sotto_error *err) {
@@ -226,6 +281,7 @@ enum sotto_status sim_run(struct sim *s, struct sotto_error *err) {
                               s->round.round);
         status = take(s, &e, err);
     }
+    sum_devices(s);
     return status;
 }
 

@@ -7,6 +7,7 @@
 
 #include "checkpoint.h"
 #include "experiment.h"
+#include "fleet.h"
 #include "journal.h"
 #include "profile.h"
 #include "sotto/client/session.h"
@@ -35,12 +36,20 @@ struct sim_round_result {
     double train_seconds; /* wall clock from the first training handed out to the last one done */
     double eval_seconds, server_seconds, wall_seconds;
     double virtual_seconds; /* from opening to its last group's end */
+    double energy_joules;   /* of all devices, since the round before ended */
+};
+/* Of the devices that took part: bytes of reports and packages, energy. */
+struct sim_devices {
+    uint32_t count;
+    double sent_mean, sent_max, received_mean, received_max, joules_mean, joules_max;
 };
 struct sim_totals {
     uint32_t rounds; /* training rounds, failed ones included */
     uint64_t bytes_up, bytes_down, train_samples;
     double accuracy, best_accuracy, loss; /* of the last test; NAN: none */
     double wall_seconds, train_seconds, eval_seconds, server_seconds, virtual_seconds;
+    double energy_joules;
+    struct sim_devices devices; /* in the end */
     bool target_reached;
     struct wire_hash digest, package_hash;
     char kernel_set[64];
@@ -94,10 +103,11 @@ struct sim_job {
     struct sim_job *next; /* of a list */
     enum sim_job_kind kind;
     enum sim_job_state state;
-    bool planned;   /* waits in sim->ready */
-    bool orphan;    /* nobody waits for it */
-    bool told;      /* its outcome has come to the host, and to the journal */
-    uint64_t at_ms; /* when it is delivered, of a training */
+    bool planned;               /* waits in sim->ready */
+    bool orphan;                /* nobody waits for it */
+    bool told;                  /* its outcome has come to the host, and to the journal */
+    uint64_t begin_ms, samples; /* of a training, on the virtual clock */
+    uint64_t at_ms;             /* when it is delivered, of a training */
     uint64_t id;
     uint32_t device;
     struct sim_plan *plan; /* counted */
@@ -121,6 +131,7 @@ struct sim_job {
 
 /* ---- Devices */
 
+enum device_away { DEVICE_HERE = 0, DEVICE_UNPLUGGED, DEVICE_GONE };
 /* A client between its rounds: small, since there may be a million. */
 struct sim_device {
     struct session *session;           /* only while it works */
@@ -133,6 +144,9 @@ struct sim_device {
     uint32_t open_round; /* of the acknowledged report whose outcome it has not heard; 0: none */
     uint32_t residual_round; /* 0: no residual */
     uint32_t version_held;   /* 0: none */
+    float joules;            /* spent so far */
+    uint64_t sent, received; /* bytes of reports and packages so far */
+    uint8_t away;            /* enum device_away: it went while it was at work */
     uint8_t sealed;          /* under last_round */
     uint8_t open_outcome;    /* sotto_Outcome, as the coordinator has it */
 };
@@ -176,7 +190,9 @@ struct sim {
     sim_on_round *on_round;
     void *ctx;
     struct vtime time;
+    uint64_t start_ms; /* when the fleet's time begins */
     /* fleet */
+    uint64_t training_bytes; /* that a training step needs; 0: nobody asks */
     struct id_keys signing;
     struct id_document document;
     uint8_t task_id[WIRE_TASK_ID];
@@ -285,6 +301,8 @@ enum sim_event {
     SIM_EV_TRAINED,
     SIM_EV_CHECKED,
     SIM_EV_ENGINE,
+    SIM_EV_HERE, /* a device that is there looks whether there is work */
+    SIM_EV_AWAY, /* it goes */
 };
 /* Within a moment: messages first, so that a report goes its whole way before the next training is
  * waited for. */
@@ -336,10 +354,23 @@ enum sotto_status device_trained(struct sim *s, uint32_t device, uint64_t job,
 enum sotto_status device_settle(struct sim *s, uint32_t device, uint32_t round,
                                 sotto_Outcome outcome, struct sotto_error *err);
 void device_deinit(struct sim *s, uint32_t device);
-/* Whether it vanishes for the round, and how long it trains; pure functions of the seed. */
+/* It looks for work although nobody woke it, as devices do while they are there. */
+enum sotto_status device_here(struct sim *s, uint32_t device, struct sotto_error *err);
+enum sotto_status device_away(struct sim *s, uint32_t device, struct sotto_error *err);
+void device_moved(struct sim *s, uint32_t device, uint64_t sent, uint64_t received);
+
+/* ---- fleet.c: pure functions of the seed and the fleet's files */
+
+void fleet_device(const struct sim *s, uint32_t device, struct fleet_class *out);
+/* Whether it vanishes for the round, and how long it trains. */
 bool fleet_drops(const struct sim *s, uint32_t device, uint32_t round);
-uint64_t fleet_train_ms(const struct sim *s, uint32_t device, uint64_t samples);
-uint64_t fleet_send_ms(uint64_t now_ms, uint64_t *free_ms, uint64_t bytes, uint64_t per_second);
+uint64_t fleet_train_ms(const struct sim *s, uint32_t device, uint32_t round, uint64_t samples);
+uint64_t fleet_send_ms(uint64_t now_ms, uint64_t *free_ms, uint64_t bytes, double per_second);
+/* Whether devices are there at times only. */
+bool fleet_comes_and_goes(const struct sim *s);
+/* The present stay (true) or the next one, on the virtual clock. */
+bool fleet_window(const struct sim *s, uint32_t device, uint64_t *begin_ms, uint64_t *end_ms);
+bool fleet_is_there(const struct sim *s, uint32_t device);
 
 /* ---- work.c */
 

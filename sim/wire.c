@@ -342,7 +342,8 @@ static enum sotto_status check(const struct experiment *x, struct sotto_error *e
     if (x->partition.client_count > WIRE_CLIENTS_MAX)
         return SOTTO_FAIL(err, SOTTO_CONFIG, "clients: --wire takes at most %u, there are %u",
                           WIRE_CLIENTS_MAX, x->partition.client_count);
-    if (s->fleet_speed > 0 || s->fleet_drop > 0 || s->fleet_uplink || s->fleet_downlink)
+    if (s->fleet_speed > 0 || s->fleet_drop > 0 || s->fleet_uplink || s->fleet_downlink ||
+        s->fleet_online > 0 || s->fleet_trace[0] || s->fleet_devices[0])
         return SOTTO_FAIL(err, SOTTO_CONFIG,
                           "fleet: needs the virtual clock; leave it out with --wire");
     return SOTTO_OK;

@@ -24,6 +24,7 @@
 /* What a run said. */
 struct fixture {
     struct sim_round_result rounds[FIXTURE_ROUNDS];
+    double clock[FIXTURE_ROUNDS]; /* the fleet's, at the end of each */
     uint32_t count;
     struct sim_totals totals;
 };
@@ -31,9 +32,10 @@ struct fixture {
 static inline bool fixture_on_round(void *ctx, const struct sim_round_result *r,
                                     const struct sim_totals *so_far) {
     struct fixture *f = ctx;
-    (void)so_far;
-    if (f->count < FIXTURE_ROUNDS)
+    if (f->count < FIXTURE_ROUNDS) {
+        f->clock[f->count] = so_far->virtual_seconds;
         f->rounds[f->count++] = *r;
+    }
     return true;
 }
 
