@@ -69,8 +69,10 @@ void round_engine_free(struct round_engine *e) {
 static void device_gone(struct round_engine *e, uint64_t serial, struct emit *out) {
     device_remove(e, serial);
     struct round_member *m = member_find(e, serial);
-    if (m && member_is_live(m) && e->state == ROUND_OPEN &&
-        (e->groups[m->group].state == ROUND_GROUP_RUNNING || secure_gathering(e)))
+    if (m && member_is_live(m) && e->state == ROUND_OPENING)
+        member_set(e, m, ROUND_DROPPED); /* the host stores the members when it opens */
+    else if (m && member_is_live(m) && e->state == ROUND_OPEN &&
+             (e->groups[m->group].state == ROUND_GROUP_RUNNING || secure_gathering(e)))
         member_store(e, m, ROUND_DROPPED, "revoked", out);
     else if (m && e->state == ROUND_OPEN && secure_round(e))
         secure_member_gone(e, m, "revoked", out);
