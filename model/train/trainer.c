@@ -14,7 +14,7 @@ struct trainer {
     uint32_t batch, input_count, classes, param_count;
     float *x; /* the program's inputs */
     int32_t *labels;
-    float *params, *state; /* of the exec: weights, and momentum or NULL */
+    bool momentum; /* the program has optimizer state */
 
     struct examples examples;
     struct data_schema schema; /* ours, so that the caller's may go */
@@ -84,16 +84,6 @@ struct graph_options train_options(const struct train_rule *r, uint32_t batch) {
                                   .drift = r->algorithm == TRAIN_SCAFFOLD};
 }
 
-/* Weights and momentum lie in the arena in layout order; a pointer to the first of a role, or NULL.
- */
-static float *find_kept(const struct train_engine *e, enum kern_role role, uint64_t offset) {
-    const struct kern_program *p = e->program;
-    for (uint32_t i = 0; i < p->buffer_count; i++)
-        if (p->buffers[i].role == role && p->buffers[i].offset == offset)
-            return kern_exec_host(e->exec, i);
-    return NULL;
-}
-
 static enum sotto_status rule_options(const struct train_rule *rule, uint32_t batch_max,
                                       struct graph_options *out, struct sotto_error *err) {
     enum sotto_status status = train_rule_check(rule, err);
@@ -137,9 +127,7 @@ enum sotto_status trainer_new(const struct graph *g, const struct train_rule *ru
     t->param_count = g->layout.total;
     t->x = kern_exec_host(t->engine.exec, t->engine.program->input);
     t->labels = kern_exec_host(t->engine.exec, t->engine.program->labels);
-    t->params = find_kept(&t->engine, KERN_ROLE_PARAM, t->engine.program->param_offset);
-    if (t->engine.program->state_count)
-        t->state = find_kept(&t->engine, KERN_ROLE_STATE, t->engine.program->state_first);
+    t->momentum = t->engine.program->state_count > 0;
     *out = t;
     t = NULL;
 out:
@@ -223,32 +211,48 @@ void trainer_drift(struct trainer *t, const float *drift) {
     t->has_drift = true;
 }
 
-/* Each step's sums are taken out of the exec at once, so that a resumed run adds the same numbers
- * in the same order. */
-static void take_metrics(struct trainer *t) {
-    double m[KERN_METRIC_COUNT];
-    kern_exec_metrics(t->engine.exec, m);
-    kern_exec_clear_metrics(t->engine.exec);
+/* The steps of one call of the kernels: enough for a device's submission. */
+#define CHUNK 64u
+
+static uint32_t rows_of(const struct trainer *t, uint32_t step) {
+    uint32_t left = t->count - step % t->steps_epoch * t->batch;
+    return left < t->batch ? left : t->batch;
+}
+
+/* kern_fill_fn: the examples of step t->step + i, in order of i. */
+static void fill_step(void *ctx, uint32_t i, uint32_t lane) {
+    struct trainer *t = ctx;
+    uint32_t step = t->step + i, in_epoch = step % t->steps_epoch;
+    (void)lane;
+    if (in_epoch == 0 && step > 0)
+        shuffle_epoch(t);
+    train_gather(&t->examples, t->order + in_epoch * t->batch, rows_of(t, step), t->batch, t->x,
+                 t->labels);
+}
+
+/* Each step's sums are added by themselves, so that a resumed run adds the same numbers in the same
+ * order. */
+static void add_metrics(struct trainer *t, const double m[KERN_METRIC_COUNT]) {
     t->metrics.loss += m[KERN_METRIC_LOSS];
     t->metrics.correct += (uint64_t)m[KERN_METRIC_CORRECT];
     t->metrics.seen += (uint64_t)m[KERN_METRIC_SEEN];
     t->metrics.steps++;
 }
 
-static enum sotto_status run_step(struct trainer *t, struct sotto_error *err) {
-    uint32_t in_epoch = t->step % t->steps_epoch;
-    if (in_epoch == 0 && t->step > 0)
-        shuffle_epoch(t);
-    uint32_t at = in_epoch * t->batch;
-    uint32_t rows = t->count - at < t->batch ? t->count - at : t->batch;
-    train_gather(&t->examples, t->order + at, rows, t->batch, t->x, t->labels);
-    struct kern_step step = {
-        .lr = t->rule.lr, .rows = rows, .seed = t->dropout_seed, .index = t->step};
-    enum sotto_status status = kern_exec_run(t->engine.exec, &step, err);
-    if (status == SOTTO_OK) {
-        take_metrics(t);
-        t->step++;
-    }
+static enum sotto_status run_steps(struct trainer *t, uint32_t count, struct sotto_error *err) {
+    struct kern_step steps[CHUNK];
+    double m[CHUNK][KERN_METRIC_COUNT];
+    for (uint32_t i = 0; i < count; i++)
+        steps[i] = (struct kern_step){.lr = t->rule.lr,
+                                      .rows = rows_of(t, t->step + i),
+                                      .seed = t->dropout_seed,
+                                      .index = t->step + i};
+    enum sotto_status status =
+        kern_exec_run_many(t->engine.exec, steps, count, fill_step, t, m, err);
+    for (uint32_t i = 0; i < count && status == SOTTO_OK; i++)
+        add_metrics(t, m[i]);
+    if (status == SOTTO_OK)
+        t->step += count;
     return status;
 }
 
@@ -257,10 +261,13 @@ enum sotto_status trainer_advance(struct trainer *t, uint32_t steps_max, bool *d
     enum sotto_status status = SOTTO_OK;
     if (!t->has_drift)
         return SOTTO_FAIL(err, SOTTO_STATE, "this rule trains with control variates: none are set");
-    for (uint32_t i = 0; (steps_max == 0 || i < steps_max) && t->step < t->steps_total; i++) {
-        status = run_step(t, err);
-        if (status != SOTTO_OK)
-            break;
+    uint32_t left = t->steps_total - t->step;
+    if (steps_max && steps_max < left)
+        left = steps_max;
+    while (left > 0 && status == SOTTO_OK) {
+        uint32_t count = left < CHUNK ? left : CHUNK;
+        status = run_steps(t, count, err);
+        left -= count;
     }
     if (done)
         *done = t->step >= t->steps_total;
@@ -299,14 +306,18 @@ void trainer_save(const struct trainer *t, struct buf *out) {
     buf_put_u32(out, t->examples.count);
     buf_put_u32(out, t->steps_total);
     buf_put_u32(out, t->param_count);
-    buf_put_u8(out, t->state != NULL);
+    buf_put_u8(out, t->momentum);
     buf_put_u32(out, t->step);
     buf_put_u64(out, f64_bits(t->metrics.loss));
     buf_put_u64(out, t->metrics.correct);
     buf_put_u64(out, t->metrics.seen);
-    buf_put(out, t->params, t->param_count * sizeof(float));
-    if (t->state)
-        buf_put(out, t->state, t->param_count * sizeof(float));
+    size_t bytes = t->param_count * sizeof(float);
+    uint8_t *to = buf_grow(out, bytes);
+    if (to)
+        kern_exec_store_params(t->engine.exec, (float *)(void *)to);
+    to = t->momentum ? buf_grow(out, bytes) : NULL;
+    if (to)
+        kern_exec_store_state(t->engine.exec, (float *)(void *)to);
 }
 
 /* Whether the header belongs to the training that was begun. */
@@ -317,7 +328,7 @@ static bool saved_fits(const struct trainer *t, struct reader *r) {
     fits &= reader_u32(r, "example count") == t->examples.count;
     fits &= reader_u32(r, "step count") == t->steps_total;
     fits &= reader_u32(r, "parameter count") == t->param_count;
-    fits &= reader_u8(r, "momentum") == (t->state != NULL);
+    fits &= reader_u8(r, "momentum") == t->momentum;
     return fits;
 }
 
@@ -338,13 +349,13 @@ enum sotto_status trainer_resume(struct trainer *t, struct view saved, struct so
     if (r.status == SOTTO_OK && (!fits || step > t->steps_total || t->step != 0))
         return SOTTO_FAIL(err, SOTTO_STATE, "the saved training state belongs to another training");
     struct view params = reader_bytes(&r, bytes, "weights");
-    struct view state = reader_bytes(&r, t->state ? bytes : 0, "momentum");
+    struct view state = reader_bytes(&r, t->momentum ? bytes : 0, "momentum");
     enum sotto_status status = reader_finish(&r, true, "saved training state", err);
     if (status != SOTTO_OK)
         return status;
-    memcpy(t->params, params.p, bytes);
-    if (t->state)
-        memcpy(t->state, state.p, bytes);
+    kern_exec_load_params(t->engine.exec, (const float *)(const void *)params.p);
+    if (t->momentum)
+        kern_exec_load_state(t->engine.exec, (const float *)(const void *)state.p);
     t->metrics = m;
     t->step = step;
     /* The orders of the epochs behind us; the one of an epoch that begins with the next step is
