@@ -29,7 +29,7 @@ struct kern_exec {
  * lacks none. */
 static const struct kern_impl *choose(const struct kern_backend *b, enum kern_op op,
                                       const struct kern_backend **whose) {
-    const struct kern_backend *order[] = {b, kern_backend_host(), kern_cpu(), &kern_ref};
+    const struct kern_backend *order[] = {b, kern_cpu(), &kern_ref};
     for (unsigned i = 0; i < ARRAY_LEN(order); i++)
         if (order[i]->ops[op].run) {
             *whose = order[i];
@@ -316,7 +316,12 @@ void kern_exec_write(struct kern_exec *e, uint32_t buffer, const void *src) {
 
 void kern_exec_read(const struct kern_exec *e, uint32_t buffer, void *dst) {
     const struct kern_buffer *b = &e->p->buffers[buffer];
-    get(e, 0, b->offset, dst, kern_buffer_bytes(b));
+    float *sums = dst;
+    if (b->role == KERN_ROLE_METRIC) /* a device keeps none of its own */
+        for (unsigned i = 0; i < KERN_METRIC_COUNT; i++)
+            sums[i] = (float)e->metrics[0][i];
+    else
+        get(e, 0, b->offset, dst, kern_buffer_bytes(b));
 }
 
 uint64_t kern_exec_bytes(const struct kern_exec *e) {

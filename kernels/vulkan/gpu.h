@@ -26,7 +26,9 @@
     X(BIAS_GRAD, bias_grad)                                                                        \
     X(SGD, sgd)                                                                                    \
     X(CLIP_NORM, clip_norm)                                                                        \
-    X(QUANT, quant)
+    X(QUANT, quant)                                                                                \
+    X(GEMM_I8, gemm_i8)                                                                            \
+    X(GEMM_I8_DOT, gemm_i8_dot)
 
 enum gpu_shader {
 #define GPU_SHADER_ENUM(name, file) GPU_##name,
@@ -217,7 +219,7 @@ gpu_emit_fn gpu_emit_gemm, gpu_emit_conv, gpu_emit_conv_pool, gpu_emit_conv_dx, 
 gpu_emit_fn gpu_emit_pool, gpu_emit_pool_dx, gpu_emit_pointwise, gpu_emit_bias_add,
     gpu_emit_bias_grad;
 gpu_emit_fn gpu_emit_dropout, gpu_emit_softmax, gpu_emit_xent, gpu_emit_sgd, gpu_emit_clip_norm;
-gpu_emit_fn gpu_emit_quant;
+gpu_emit_fn gpu_emit_quant, gpu_emit_gemm_i8, gpu_emit_gemm_w8;
 extern gpu_emit_fn *const gpu_rows[KERN_OP_COUNT]; /* NULL: lacked */
 
 /* Operand i of the launch is the instruction's operand arg; KERN_NONE leaves it unused (false). */

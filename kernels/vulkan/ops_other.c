@@ -234,4 +234,6 @@ gpu_emit_fn *const gpu_rows[KERN_OP_COUNT] = {
     [KERN_CLIP_NORM] = gpu_emit_clip_norm,
     [KERN_QUANT_I8] = gpu_emit_quant,
     [KERN_DEQUANT_I8] = gpu_emit_quant,
+    [KERN_GEMM_I8] = gpu_emit_gemm_i8,
+    [KERN_GEMM_W8] = gpu_emit_gemm_w8,
 };

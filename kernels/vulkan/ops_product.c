@@ -12,6 +12,8 @@ static const struct tile TILE_LARGE = {128, 64, 8, 8}, TILE_MEDIUM = {64, 64, 8,
                          TILE_SMALL = {32, 32, 4, 4}, TILE_FLAT = {16, 64, 4, 4},
                          TILE_TALL = {64, 16, 4, 4};
 
+#define TRANS_INT8 4u /* beside the two transposes */
+
 enum mode { MODE_GEMM = 0, MODE_FORWARD, MODE_DX, MODE_DW, MODE_POOL };
 
 /* What the shaders' parameters say; gemm leaves conv NULL. */
@@ -26,7 +28,8 @@ struct product {
     enum kern_act act;
     float slope;
     bool bias;
-    uint32_t bias_at; /* pooling: words from the start of B's view */
+    uint32_t bias_at;  /* words from the start of its view: the fourth, or B's when pooling */
+    uint32_t scale_at; /* of int8 columns, in the fourth */
 };
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) {
@@ -59,7 +62,7 @@ static struct tile choose_tile(const struct gpu_recorder *r, const struct produc
 static uint32_t choose_splits(const struct gpu_recorder *r, const struct tile *t,
                               const struct product *v) {
     uint64_t tiles = tile_count(t, v), busy = busy_groups(r);
-    if (v->window || tiles * 2 > busy || v->k < 256)
+    if (v->window || (v->trans & TRANS_INT8) || tiles * 2 > busy || v->k < 256)
         return 1;
     uint64_t splits = busy / tiles, most = v->k / 128;
     splits = splits < most ? splits : most;
@@ -97,6 +100,7 @@ static void put_params(struct gpu_launch *l, const struct product *v, uint32_t s
     gpu_param(l, c->pad_top | c->pad_left << 16);
     gpu_param(l, c->pool_h | c->pool_w << 16);
     gpu_param(l, v->bias_at);
+    gpu_param(l, v->scale_at);
 }
 
 /* The parts of a split product in scratch become C. */
@@ -137,6 +141,7 @@ static bool emit_product(struct gpu_recorder *r, const struct product *v,
     gpu_spec(&l, t.tn);
     gpu_spec(&l, v->trans);
     gpu_spec(&l, v->window);
+    gpu_spec(&l, splits == 1 ? v->act : KERN_ACT_NONE);
     put_params(&l, v, splits);
     l.groups = tile_count(&t, v) * splits;
     if (!gpu_launch(r, &l))
@@ -179,6 +184,49 @@ bool gpu_emit_gemm(struct gpu_recorder *r, const struct kern_instr *in) {
     gpu_bind(r, &l, 2, in, 2, access_of(g->beta));
     v.bias = gpu_bind(r, &l, 3, in, 3, GPU_READ);
     return emit_product(r, &v, l.operands);
+}
+
+/* Scale and bias share the fourth view: the smallest range with both. */
+bool gpu_emit_gemm_w8(struct gpu_recorder *r, const struct kern_instr *in) {
+    const struct kern_gemm *g = &in->u.gemm;
+    struct gpu_launch l = {.shader = GPU_PRODUCT}, other = {.shader = GPU_PRODUCT};
+    struct product v = {.mode = MODE_GEMM,
+                        .m = g->m,
+                        .n = g->n,
+                        .k = g->k,
+                        .trans = TRANS_INT8,
+                        .groups = 1,
+                        .act = g->act,
+                        .slope = g->slope};
+    struct gpu_operand *both = &l.operands[3];
+    const struct gpu_operand *bias = &other.operands[0];
+    gpu_bind(r, &l, 0, in, 0, GPU_READ);
+    gpu_bind(r, &l, 1, in, 1, GPU_READ);
+    gpu_bind(r, &l, 2, in, 3, GPU_WRITE);
+    gpu_bind(r, &l, 3, in, 2, GPU_READ);
+    v.bias = gpu_bind(r, &other, 0, in, 4, GPU_READ);
+    if (v.bias) {
+        uint64_t scale_at = both->offset, end = both->offset + both->bytes;
+        uint64_t bias_end = bias->offset + bias->bytes;
+        both->offset = scale_at < bias->offset ? scale_at : bias->offset;
+        both->bytes = (end > bias_end ? end : bias_end) - both->offset;
+        v.scale_at = (uint32_t)((scale_at - both->offset) / 4);
+        v.bias_at = (uint32_t)((bias->offset - both->offset) / 4);
+    }
+    return emit_product(r, &v, l.operands);
+}
+
+bool gpu_emit_gemm_i8(struct gpu_recorder *r, const struct kern_instr *in) {
+    const struct kern_gemm *g = &in->u.gemm;
+    struct gpu_launch l = {.shader = r->g->int8_dot ? GPU_GEMM_I8_DOT : GPU_GEMM_I8, .threads = 64};
+    gpu_bind(r, &l, 0, in, 0, GPU_READ);
+    gpu_bind(r, &l, 1, in, 1, GPU_READ);
+    gpu_bind(r, &l, 2, in, 2, GPU_WRITE);
+    gpu_param(&l, g->m);
+    gpu_param(&l, g->n);
+    gpu_param(&l, g->k);
+    l.groups = ceil_div(g->m, 32) * ceil_div(g->n, 32);
+    return gpu_launch(r, &l);
 }
 
 /* Few channels in a group leave most of a tile empty. */

@@ -37,6 +37,12 @@ static const uint32_t clip_norm_words[] =
 static const uint32_t quant_words[] =
 #include "quant.spv.h"
     ;
+static const uint32_t gemm_i8_words[] =
+#include "gemm_i8.spv.h"
+    ;
+static const uint32_t gemm_i8_dot_words[] =
+#include "gemm_i8_dot.spv.h"
+    ;
 
 const struct gpu_spirv gpu_shaders[GPU_SHADER_COUNT] = {
 #define ROW(name, file) {#file, file##_words, sizeof(file##_words)},

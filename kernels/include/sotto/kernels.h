@@ -284,7 +284,8 @@ enum sotto_status kern_exec_run_many(struct kern_exec *e, const struct kern_step
                                      uint32_t count, kern_fill_fn *fill, void *ctx,
                                      double (*metrics)[KERN_METRIC_COUNT], struct sotto_error *err);
 
-/* Copies count = param_count values in or out; loading also resets optimizer state to zero. */
+/* Copies count = param_count values in or out, at any address (a byte of a saved state, say);
+ * loading also resets optimizer state to zero. */
 void kern_exec_load_params(struct kern_exec *e, const float *params);
 void kern_exec_store_params(const struct kern_exec *e, float *params);
 /* The same for optimizer state (state_count values; nothing without): for checkpoints. */

@@ -9,12 +9,14 @@ layout(constant_id = 2) const uint BM = 32;
 layout(constant_id = 3) const uint BN = 32;
 layout(constant_id = 4) const uint TM = 4;
 layout(constant_id = 5) const uint TN = 4;
-layout(constant_id = 6) const uint TRANS = 0; // 1: A is [k][m]; 2: B is [n][k]
+layout(constant_id = 6) const uint TRANS = 0; // gemm, 1: A is [k][m]; 2: B is [n][k]; 4: B is int8 with a scale a column
 layout(constant_id = 7) const uint WINDOW = 0; // rows of a pooling window, which divides TM; 0: none
+layout(constant_id = 8) const uint ACT = 0; // after the bias; known here, it costs no code
 const uint BK = 16;
 
 layout(std430, binding = 0) readonly buffer A { float a[]; };
 layout(std430, binding = 1) readonly buffer B { float b[]; };
+layout(std430, binding = 1) readonly buffer Bytes { uint b8[]; };
 layout(std430, binding = 2) buffer C { float c[]; };
 layout(std430, binding = 3) readonly buffer Bias { float bias[]; };
 // With pooling the fourth view holds the places in the windows, a byte each, and the bias lies in B's view.
@@ -24,7 +26,7 @@ layout(std430, binding = 3) buffer Words { uint words[]; };
 #define N       PARAM(1)
 #define K       PARAM(2)
 #define SPLITS  PARAM(3)
-#define FLAGS   PARAM(4) // factors | act << 8 | has bias << 12
+#define FLAGS   PARAM(4) // factors | has bias << 12
 #define SLOPE   PARAM_F(5)
 #define DECAY   PARAM_F(6)
 #define GROUPS  PARAM(7)
@@ -40,7 +42,8 @@ layout(std430, binding = 3) buffer Words { uint words[]; };
 #define STRIDE  ivec2(PARAM(17) & 0xffffu, PARAM(17) >> 16)
 #define PAD     ivec2(PARAM(18) & 0xffffu, PARAM(18) >> 16)
 #define POOL    uvec2(PARAM(19) & 0xffffu, PARAM(19) >> 16)
-#define BIAS_AT PARAM(20) // from B's start, in words; pooling only
+#define BIAS_AT  PARAM(20) // words from its view's start: the fourth, B's when pooling
+#define SCALE_AT PARAM(21) // of int8 columns, in the fourth
 
 shared float sa[BK][BM + 1];
 shared float sb[BK][BN + 1];
@@ -122,6 +125,10 @@ float load_b(uint at, uint k, uint n, uint tile_k, uint tile_n, uint k_end) {
     uint row = tile_k + k, col = tile_n + n;
     if (col >= N || row >= k_end)
         return 0.0;
+    if (MODE == 0u && (TRANS & 4u) != 0u) {
+        uint at8 = row * N + col;
+        return float(bitfieldExtract(int(b8[BASE(1) + at8 / 4u]), int(at8 % 4u * 8u), 8));
+    }
     if (MODE == 0u)
         return b[BASE(1) + ((TRANS & 2u) != 0u ? col * K + row : row * N + col)];
     if (MODE == 2u)
@@ -130,7 +137,7 @@ float load_b(uint at, uint k, uint n, uint tile_k, uint tile_n, uint k_end) {
 }
 
 void store_plain(uint m0, uint n0, uint split) {
-    uint act = FLAGS >> 8 & 15u, factors = FLAGS & 255u;
+    uint factors = FLAGS & 255u;
     bool has_bias = (FLAGS >> 12 & 1u) != 0u;
     float scale = scale_of(factors), beta = beta_of(factors, DECAY);
     [[unroll]] for (uint i = 0u; i < TM; i++)
@@ -145,11 +152,13 @@ void store_plain(uint m0, uint n0, uint split) {
             }
             uint to = BASE(2) + m * LDC + column;
             float v = acc[i * TN + j] * scale;
+            if ((TRANS & 4u) != 0u)
+                v *= bias[BASE(3) + SCALE_AT + column];
             if (beta != 0.0)
                 v += beta * c[to];
             if (has_bias)
-                v += bias[BASE(3) + column];
-            c[to] = activate(act, SLOPE, v);
+                v += bias[BASE(3) + BIAS_AT + column];
+            c[to] = activate(ACT, SLOPE, v);
         }
 }
 
@@ -161,7 +170,6 @@ void put_byte(uint word, uint at, uint v) {
 }
 
 void store_pooled(uint m0, uint n0) {
-    uint act = FLAGS >> 8 & 15u;
     bool has_bias = (FLAGS >> 12 & 1u) != 0u;
     uint count = WINDOW > 0u ? WINDOW : 1u;
     [[unroll]] for (uint w = 0u; w < TM / count; w++) {
@@ -176,7 +184,7 @@ void store_pooled(uint m0, uint n0) {
             float add = has_bias ? b[BASE(1) + BIAS_AT + column + j] : 0.0, best = 0.0;
             uint place = 0u;
             for (uint i = 0u; i < count; i++) {
-                float v = activate(act, SLOPE, acc[(w * count + i) * TN + j] + add);
+                float v = activate(ACT, SLOPE, acc[(w * count + i) * TN + j] + add);
                 if (i == 0u || v > best || (isnan(best) && !isnan(v))) {
                     best = v;
                     place = i;
@@ -234,7 +242,7 @@ void main() {
         if (MODE != 0u)
             for (uint i = THREAD; i < BK; i += THREADS)
                 make_col(at ^ 1u, i, min(k0 + BK + i, K - 1u));
-        for (uint k = 0u; k < BK; k++) {
+        [[dont_unroll]] for (uint k = 0u; k < BK; k++) {
             float rows[TM], cols[TN];
             [[unroll]] for (uint i = 0u; i < TM; i++)
                 rows[i] = sa[k][tm + i];

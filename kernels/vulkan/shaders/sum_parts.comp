@@ -7,7 +7,7 @@ layout(std430, binding = 3) readonly buffer Bias { float bias[]; };
 #define COUNT  PARAM(0) // of C
 #define SPLITS PARAM(1)
 #define COLS   PARAM(2)
-#define FLAGS  PARAM(3) // as in product.comp
+#define FLAGS  PARAM(3) // factors | activation << 8 | has bias << 12
 #define SLOPE  PARAM_F(4)
 #define DECAY  PARAM_F(5)
 
