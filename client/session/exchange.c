@@ -343,14 +343,16 @@ void session_on_secure_ack(struct session *s, const sotto_ReportAck *m) {
     s->tries = 0;
     s->errors = 0;
     s->await_ms = s->now_ms + wait_ms(s);
+    if (sec->out_kind == SECAGG_UNMASK) { /* or the others' shares were enough already */
+        end_with(s, sotto_Outcome_OUTCOME_KEPT, "", m->come_back_ms);
+        return;
+    }
     if (m->status != SOTTO_OK) {
         leave(s, m->reason[0] != '\0' ? m->reason : "its message is not taken");
         return;
     }
     if (sec->out_kind > sec->have)
         sec->have = sec->out_kind;
-    if (sec->out_kind == SECAGG_UNMASK)
-        end_with(s, sotto_Outcome_OUTCOME_KEPT, m->reason, m->come_back_ms);
 }
 
 /* ---- Time

@@ -8,11 +8,13 @@
 #include "sotto/client/session.h"
 #include "support.h"
 
-#define SW_GHOSTS 11u
-#define SW_GROUP  (SW_GHOSTS + 1)
-#define SW_LENGTH 140000u /* coordinates: the masked input is more than one chunk */
-#define SW_QUEUE  64
-#define SW_SERIAL 7u
+#define SW_GHOSTS  11u
+#define SW_GROUP   (SW_GHOSTS + 1)
+#define SW_LENGTH  140000u /* coordinates: the masked input is more than one chunk */
+#define SW_QUEUE   64
+#define SW_SERIAL  7u
+#define SW_PACKAGE 10u
+extern const uint8_t sw_package[SW_PACKAGE];
 
 struct sw_member { /* what a member knows of itself */
     uint64_t serial;
@@ -115,6 +117,11 @@ void sw_group(struct sw *w, uint32_t attempt);
 /* Lets it run until nothing happens before now + ms, or until `stop` says so. */
 void sw_run(struct sw *w, uint64_t ms);
 bool sw_run_until(struct sw *w, bool (*stop)(struct sw *w), uint64_t ms);
+/* Between the two files. */
+void sw_random(struct sw *w, void *out, size_t n);
+bool sw_chance(struct sw *w, uint32_t permille);
+void sw_close_group(struct sw *w);
+void sw_coordinator(struct sw *w, const sotto_Envelope *m, struct view payload);
 /* The device is ready: checked in, "trained". */
 void sw_make_ready(struct sw *w);
 
