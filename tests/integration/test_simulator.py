@@ -146,6 +146,23 @@ class Simulator(Case):
         digests["daemon and agents"] = c.models("same")[-1]["digest"]
         self.assertEqual(len(set(digests.values())), 1, digests)
 
+    def test_strategies_with_a_half_on_the_devices(self):
+        """What devices keep and divide is the same in agents with stores and in the simulator."""
+        path = self.write("same.yaml", TASK + SIMULATED)
+        c = self.world.coordinator().init().start()
+        devices = []
+        for i, token in enumerate(c.tokens(4)):
+            devices.append(self.world.device(f"device-{i}").enroll(token).digits(i, EXAMPLES).policy())
+            devices[-1].start()
+        for strategy in ("fednova", "scaffold"):
+            sets = [f"server.strategy={strategy}", "server.momentum=0", "local.momentum=0.5", "cohort=4", "rounds=4"]
+            check(c.create(TASK, f"task.name={strategy}", *sets))
+            c.wait_finished(strategy)
+            flags = [flag for s in (*sets, "clients=4") for flag in ("--set", s)]
+            self.assertEqual(c.models(strategy)[-1]["digest"], self.digest(path, *flags), strategy)
+        for d in devices:
+            self.assertEqual(d.stop(), 0, d.log())
+
     def test_kills(self):
         path = self.write("busy.yaml", FLEET)
         whole, cut = self.world.path("whole"), self.world.path("cut")
