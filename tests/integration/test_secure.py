@@ -58,6 +58,22 @@ class Masked(Case):
         c.wait_finished("masked")
         self.assertEqual([v["digest"] for v in c.models("masked")], digests)
 
+    def test_fednova_needs_sums_alone(self):
+        """Equal steps: what the server learns of them through masks makes FedNova the plain average."""
+        c, devices = secure.elsewhere(self.world, 10)
+        for d in devices:
+            d.start()
+        reached = []
+        for strategy, clip in (("fedavg", 2), ("fednova", 0.1)):
+            check(c.create(secure.task(strategy, rounds=4), f"server.strategy={strategy}", f"uplink.clip_norm={clip}",
+                           "uplink.keep=1", "uplink.support=own", "uplink.bits=10", "uplink.error_feedback=false",
+                           "weight_max=40", "local.epochs=3", "local.momentum=0.5"))
+            c.wait_finished(strategy)
+            reached.append([m["accuracy"] for m in c.models(strategy)])
+        self.assertGreater(reached[0][-1], reached[0][0] + 0.2, reached)
+        for average, normalized in zip(*reached):
+            self.assertLess(abs(average - normalized), 0.05, reached)
+
     def test_two_groups_are_teachers_and_plain_tasks_go_on(self):
         c, devices = secure.elsewhere(self.world, 20, policy=("secure_aggregation preferred", "backend cpu"))
         check(c.create(secure.task("wide", rounds=2, cohort=20), "groups=2", "distill.enabled=true", "distill.steps=5",
