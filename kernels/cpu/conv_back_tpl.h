@@ -12,7 +12,6 @@
 #define SOTTO_KERN_CONV_BACK_TPL_H
 
 #include "cpu/conv_geom.h"
-#include "cpu/tile_tpl.h"
 
 struct entry {
     float value;
@@ -258,6 +257,9 @@ TARGET static void NAME(dw_finish)(const struct kern_conv *v, const float *sum, 
         }
 }
 
+#ifndef KERN_ISA_NEON /* it has tiles of its own, and comes here with long runs only */
+#include "cpu/tile_tpl.h"
+
 /* Short runs (a first layer's) leave a list entry little to do: there the tile goes over all
  * pixels, six places of a filter row by a strip of output channels, and adds to dw itself. */
 #define DW_RUN_SHORT 24
@@ -286,6 +288,17 @@ TARGET static void NAME(dw_image_dense)(const struct kern_conv *v, const float *
         }
     }
 }
+#endif
+
+/* Whether the tile does a convolution's dW. */
+INLINE bool dw_is_dense(const struct kern_conv *v) {
+#ifdef KERN_ISA_NEON
+    (void)v;
+    return false;
+#else
+    return (size_t)v->kernel_w * v->in_c < DW_RUN_SHORT;
+#endif
+}
 
 TARGET static void NAME(conv2d_dw)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
@@ -300,17 +313,19 @@ TARGET static void NAME(conv2d_dw)(const struct kern_ctx *c, const struct kern_i
     (void)dw_layout(v, c->scratch, &s);
     struct padded pd = conv_padded(v);
     struct pieces pc = conv_pieces(v);
-    bool dense = pc.run < DW_RUN_SHORT;
+    bool dense = dw_is_dense(v);
     memset(s.sum, 0, v->kernel_h * pc.count * v->out_c * pc.vectors * LANES * sizeof(float));
     memset(s.image, 0, pd.floats * sizeof(float));
     for (uint32_t b = 0; b < v->batch; b++, dy += (size_t)v->out_h * v->out_w * v->out_c) {
         conv_pad(v, x + (size_t)b * v->in_h * v->in_w * v->in_c, s.image);
+#ifndef KERN_ISA_NEON
         if (dense) {
             NAME(dw_image_dense)(v, s.image, dy, dw, scale, b == 0 ? beta : 1.0f);
-        } else {
-            NAME(list_channels)(v, dy, &s);
-            NAME(dw_image)(v, &s);
+            continue;
         }
+#endif
+        NAME(list_channels)(v, dy, &s);
+        NAME(dw_image)(v, &s);
     }
     if (!dense)
         NAME(dw_finish)(v, s.sum, dw, scale, beta);

@@ -3,7 +3,7 @@
 #ifndef SOTTO_KERN_INT8_TPL_H
 #define SOTTO_KERN_INT8_TPL_H
 
-#include "cpu/gemm_tpl.h"
+#include "cpu/simd.h"
 
 typedef int8_t v_i8 __attribute__((vector_size(LANES)));
 
@@ -62,6 +62,9 @@ TARGET static void NAME(quant_i8)(const struct kern_ctx *c, const struct kern_in
         quant_lanes(x + ch, q + ch, scale + ch, v->rows, v->channels, n);
     }
 }
+
+#ifndef KERN_ISA_NEON /* it has products of its own */
+#include "cpu/gemm_tpl.h"
 
 /* c[i][j .. j + n) for n <= LANES columns of one row, k in order; exact, so any order would do. */
 INLINE void gemm_i8_lanes(const int8_t *a, const int8_t *b, int32_t *c, size_t k, size_t ldb,
@@ -143,5 +146,6 @@ TARGET static void NAME(gemm_w8)(const struct kern_ctx *c, const struct kern_ins
     if (g.act != p->act)
         NAME(act_rows)(p->act, p->slope, g.c, g.m * g.n);
 }
+#endif
 
 #endif

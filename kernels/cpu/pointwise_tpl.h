@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "cpu/pool_tpl.h"
 #include "cpu/simd.h"
 
 /* e^x to about 2 ulp for x in [-87, 88]; beyond, the nearest end's value (Cephes expf: Cody-Waite
@@ -88,7 +89,8 @@ TARGET static void NAME(act_values)(enum kern_act act, float slope, const float 
     }
 }
 
-TARGET static void NAME(act_rows)(enum kern_act act, float slope, float *x, size_t n) {
+TARGET __attribute__((unused)) static void NAME(act_rows)(enum kern_act act, float slope, float *x,
+                                                          size_t n) {
     NAME(act_values)(act, slope, x, x, n);
 }
 

@@ -162,23 +162,19 @@ static void conv_forward(const struct conv_view *cv) {
 static bool conv_odd(const struct kern_conv *v) {
     return v->groups != 1 || v->out_c < 4;
 }
-static size_t conv_odd_scratch(const struct kern_instr *in) {
-    const struct kern_impl *cpu = &kern_cpu()->ops[in->op];
-    return cpu->scratch ? cpu->scratch(in) : 0;
-}
 
 static size_t conv_padded_bytes(const struct kern_conv *v) {
     return conv_is_lines(v) ? conv_padded(v).floats * sizeof(float) : 0;
 }
 
 size_t neon_conv2d_scratch(const struct kern_instr *in) {
-    return conv_odd(&in->u.conv) ? conv_odd_scratch(in) : conv_padded_bytes(&in->u.conv);
+    return conv_odd(&in->u.conv) ? 0 : conv_padded_bytes(&in->u.conv);
 }
 
 void neon_conv2d(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     if (conv_odd(v)) {
-        kern_cpu()->ops[KERN_CONV2D].run(c, in);
+        kern_ref.ops[KERN_CONV2D].run(c, in);
         return;
     }
     struct conv_view cv = {.v = v, .x = kern_f32(c, in, 0), .w = kern_f32(c, in, 1)};
@@ -201,7 +197,7 @@ static uint32_t pool_images(const struct kern_conv *v) {
 size_t neon_conv2d_pool_scratch(const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     if (conv_odd(v))
-        return conv_odd_scratch(in);
+        return 0;
     return pool_images(v) * ((size_t)v->out_h * v->out_w * v->out_c) * sizeof(float) +
            conv_padded_bytes(v);
 }
@@ -209,7 +205,7 @@ size_t neon_conv2d_pool_scratch(const struct kern_instr *in) {
 void neon_conv2d_pool(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     if (conv_odd(v)) {
-        kern_cpu()->ops[KERN_CONV2D_POOL].run(c, in);
+        kern_ref.ops[KERN_CONV2D_POOL].run(c, in);
         return;
     }
     const size_t image = (size_t)v->out_h * v->out_w * v->out_c;

@@ -21,15 +21,16 @@ static size_t dw_layout(const struct kern_conv *v, unsigned char *base, struct d
     s->image = carve(base, &at, v->in_c < FEW_CHANNELS ? conv_padded(v).floats * sizeof(float) : 0);
     return at;
 }
-static bool dw_by_lists(const struct kern_conv *v) {
+/* What the tiles do not do: groups, and fewer channels than a vector has lanes. */
+static bool dw_odd(const struct kern_conv *v) {
     return v->groups != 1 || v->out_c < 4;
 }
 
 size_t neon_conv2d_dw_scratch(const struct kern_instr *in) {
     struct dw_scratch s;
     const size_t lists = kern_ops_neon[KERN_CONV2D_DW].scratch(in);
-    if (dw_by_lists(&in->u.conv))
-        return lists;
+    if (dw_odd(&in->u.conv))
+        return 0;
     const size_t dense = dw_layout(&in->u.conv, NULL, &s);
     return lists > dense ? lists : dense;
 }
@@ -106,7 +107,11 @@ void neon_conv2d_dw(const struct kern_ctx *c, const struct kern_instr *in) {
     const float *x = kern_f32(c, in, 0), *dy = kern_f32(c, in, 1);
     const size_t out = (size_t)v->out_h * v->out_w * v->out_c, image = (size_t)v->in_h * v->in_w;
     const bool few = v->in_c < FEW_CHANNELS;
-    if (dw_by_lists(v) || (!few && neon_mostly_zero(dy, v->batch * out))) {
+    if (dw_odd(v)) {
+        kern_ref.ops[KERN_CONV2D_DW].run(c, in);
+        return;
+    }
+    if (!few && neon_mostly_zero(dy, v->batch * out)) {
         kern_ops_neon[KERN_CONV2D_DW].run(c, in);
         return;
     }

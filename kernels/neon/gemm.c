@@ -162,16 +162,14 @@ static bool product_odd(const struct kern_gemm *g) {
 }
 
 size_t neon_gemm_scratch(const struct kern_instr *in) {
-    const struct kern_impl *cpu = &kern_cpu()->ops[KERN_GEMM];
-    if (product_odd(&in->u.gemm))
-        return cpu->scratch ? cpu->scratch(in) : 0;
-    return in->u.gemm.trans_a || in->u.gemm.trans_b ? 0 : K_BLOCK * TILE_ROWS * sizeof(float);
+    const struct kern_gemm *g = &in->u.gemm;
+    return product_odd(g) || g->trans_a || g->trans_b ? 0 : K_BLOCK * TILE_ROWS * sizeof(float);
 }
 
 void neon_gemm(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_gemm *p = &in->u.gemm;
     if (product_odd(p)) {
-        kern_cpu()->ops[KERN_GEMM].run(c, in);
+        kern_ref.ops[KERN_GEMM].run(c, in);
         return;
     }
     struct neon_product g = {.m = p->m, .n = p->n, .k = p->k, .trans_a = p->trans_a};
@@ -218,7 +216,7 @@ static void unpack_w8(const int8_t *w, size_t ldw, const float *scale, size_t le
 
 size_t neon_gemm_w8_scratch(const struct kern_instr *in) {
     if (in->u.gemm.n < 4)
-        return kern_cpu()->ops[KERN_GEMM_W8].scratch(in);
+        return 0;
     return K_BLOCK_FAR * (W8_ROWS + W8_COLUMNS + 4) * sizeof(float);
 }
 
@@ -241,7 +239,7 @@ static void w8_block(const struct neon_ctile *block, const float *panels, size_t
 void neon_gemm_w8(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_gemm *p = &in->u.gemm;
     if (p->n < 4) {
-        kern_cpu()->ops[KERN_GEMM_W8].run(c, in);
+        kern_ref.ops[KERN_GEMM_W8].run(c, in);
         return;
     }
     const struct neon_tiles *tiles = neon_tiles();

@@ -55,7 +55,7 @@ const struct neon_tiles *neon_tiles(void) {
     return tiles;
 }
 
-const struct kern_backend *kern_neon(void) {
+const struct kern_backend *kern_cpu(void) {
     pthread_once(&once, fill);
     return &table;
 }

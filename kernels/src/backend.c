@@ -3,12 +3,8 @@
 
 #include "kern_int.h"
 
-/* Best for this processor first. */
 static const struct kern_backend *row(size_t i) {
     const struct kern_backend *const rows[] = {
-#if defined(__aarch64__)
-        kern_neon(),
-#endif
         kern_cpu(),
         &kern_ref,
 #ifdef SOTTO_HAVE_VULKAN
@@ -19,10 +15,12 @@ static const struct kern_backend *row(size_t i) {
 }
 
 const struct kern_backend *kern_backend_host(void) {
-    return row(0);
+    return kern_cpu();
 }
 
 const struct kern_backend *kern_backend_find(const char *name) {
+    if (strcmp(name, "cpu") == 0)
+        return kern_cpu();
     for (size_t i = 0; row(i); i++)
         if (strcmp(row(i)->name, name) == 0)
             return row(i);

@@ -80,10 +80,9 @@ unsigned char *kern_exec_arena(struct kern_exec *e);
 
 extern const struct kern_backend kern_ref;    /* complete: the oracle */
 extern const struct kern_backend kern_vulkan; /* only where it is built */
-const struct kern_backend *kern_cpu(void); /* filled once: ref's rows, then what is faster here */
-#if defined(__aarch64__)
-const struct kern_backend *kern_neon(void); /* lacks what NEON makes no faster */
-#endif
+/* The processor's own, filled once: "cpu" with the reference's rows, then what is faster here; on
+ * 64-bit Arm "neon", which lacks what NEON makes no faster. */
+const struct kern_backend *kern_cpu(void);
 
 #define KERN_PHILOX_ROUNDS 10
 

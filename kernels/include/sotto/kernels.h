@@ -244,12 +244,12 @@ struct kern_step {
 
 struct kern_exec; /* a prepared program with its arena */
 
-/* A backend is one row of a table. It may lack instructions; those run on "cpu", and
+/* A backend is one row of a table. It may lack instructions; those run on the processor's own, and
  * kern_exec_report says so. */
 struct kern_backend;
-const struct kern_backend *
-kern_backend_find(const char *name); /* "ref", "cpu", "neon"; NULL when unknown or not built */
-/* The best one for this processor itself: "neon" on 64-bit Arm, else "cpu". */
+/* "ref", "cpu", "neon", "vulkan"; NULL when unknown or not built. On 64-bit Arm "cpu" is "neon". */
+const struct kern_backend *kern_backend_find(const char *name);
+/* The processor's own: "neon" on 64-bit Arm, else "cpu". */
 const struct kern_backend *kern_backend_host(void);
 const char *kern_backend_name(const struct kern_backend *b);
 size_t kern_backend_list(const struct kern_backend **out,
