@@ -7,9 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CANDIDATES_MAX 16
-#define CHOOSE_STEPS   8u /* timed at a time, after one that warms up */
-#define CHOOSE_PASSES  5u /* the fastest counts: others are at work on the device too */
+#define CHOOSE_STEPS  8u /* timed at a time, after one that warms up */
+#define CHOOSE_PASSES 5u /* the fastest counts: others are at work on the device too */
 #define CHOOSE_SLOW_MS                                                                             \
     100u                 /* no more passes after so long; a step that takes longer is timed alone */
 #define SPEED_MEMORY 0.8 /* weight of the trainings before, in what is told */
@@ -18,36 +17,41 @@ size_t (*client_choose_candidates)(const struct kern_backend **out, size_t cap);
 enum sotto_status (*client_choose_timing)(const struct kern_backend *b, double *samples_per_s,
                                           struct sotto_error *err);
 
+/* A Vulkan driver that computes on the processor is the same machine by a longer way. */
+static bool on_processor(const struct kern_backend *b) {
+    struct kern_device_info devices[KERN_DEVICES_MAX];
+    if (strcmp(kern_backend_name(b), "vulkan") != 0)
+        return false;
+    const size_t found = kern_device_list(devices, KERN_DEVICES_MAX, NULL, 0);
+    for (size_t i = 0; i < found && i < KERN_DEVICES_MAX; i++)
+        if (devices[i].selected)
+            return strcmp(devices[i].type, "cpu") == 0;
+    return false;
+}
+
 /* The oracle is for tests only; a device that is not there is no candidate. */
 static size_t candidates(const struct kern_backend **out) {
     if (client_choose_candidates != NULL)
-        return client_choose_candidates(out, CANDIDATES_MAX);
-    const struct kern_backend *all[CANDIDATES_MAX];
-    size_t n = 0, count = kern_backend_list(all, CANDIDATES_MAX);
-    for (size_t i = 0; i < count && i < CANDIDATES_MAX; i++)
-        if (strcmp(kern_backend_name(all[i]), "ref") != 0 && kern_backend_available(all[i]))
+        return client_choose_candidates(out, CLIENT_BACKENDS_MAX);
+    const struct kern_backend *all[CLIENT_BACKENDS_MAX];
+    size_t n = 0, count = kern_backend_list(all, CLIENT_BACKENDS_MAX);
+    for (size_t i = 0; i < count && i < CLIENT_BACKENDS_MAX; i++)
+        if (strcmp(kern_backend_name(all[i]), "ref") != 0 && kern_backend_available(all[i]) &&
+            !on_processor(all[i]))
             out[n++] = all[i];
     if (n == 0)
         out[n++] = kern_backend_find("ref");
     return n;
 }
 
-/* Everything that could make another backend the fastest. */
-static struct wire_hash machine_hash(const struct kern_backend *const *list, size_t count) {
-    struct kern_device_info devices[KERN_DEVICES_MAX];
-    struct wire_hash hash;
-    struct buf text;
-    buf_init(&text, 64u << 10);
-    buf_printf(&text, "%s\n", SOTTO_VERSION_TEXT);
-    for (size_t i = 0; i < count; i++)
-        buf_printf(&text, "%s %s\n", kern_backend_name(list[i]), kern_backend_kernel_set(list[i]));
-    const size_t found = kern_device_list(devices, KERN_DEVICES_MAX, NULL, 0);
-    for (size_t i = 0; i < found && i < KERN_DEVICES_MAX; i++)
-        if (devices[i].selected)
-            buf_printf(&text, "%s\n", devices[i].key);
-    hash = wire_hash_of("sotto machine v1", buf_view(&text));
-    buf_deinit(&text);
-    return hash;
+/* A backend's bit in backends_failed. */
+static uint32_t bit_of(const struct kern_backend *b) {
+    const struct kern_backend *all[CLIENT_BACKENDS_MAX];
+    const size_t count = kern_backend_list(all, CLIENT_BACKENDS_MAX);
+    for (size_t i = 0; i < count && i < CLIENT_BACKENDS_MAX; i++)
+        if (all[i] == b)
+            return 1u << i;
+    return 0;
 }
 
 static struct wire_hash model_hash(const struct graph *g) {
@@ -177,8 +181,8 @@ static void note(struct devstore_choice *c, const char *fmt, ...) {
 }
 
 /* Times one candidate, unless it failed before in this process. */
-static void try_one(struct sotto_client *c, const sotto_Terms *t, const struct kern_backend *b,
-                    uint32_t bit) {
+static void try_one(struct sotto_client *c, const sotto_Terms *t, const struct kern_backend *b) {
+    const uint32_t bit = bit_of(b);
     struct client_choosing *w = &c->work.choosing;
     struct sotto_error why = SOTTO_ERROR_INIT;
     const char *comma = w->best.detail[0] != '\0' ? ", " : "";
@@ -202,8 +206,7 @@ static void try_one(struct sotto_client *c, const sotto_Terms *t, const struct k
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-static void begin_choosing(struct sotto_client *c, const sotto_Terms *t,
-                           const struct kern_backend *const *list, size_t count) {
+static void begin_choosing(struct sotto_client *c, const sotto_Terms *t) {
     struct client_choosing *w = &c->work.choosing;
     struct train_rule rule;
     terms_rule(t, &rule);
@@ -211,39 +214,43 @@ static void begin_choosing(struct sotto_client *c, const sotto_Terms *t,
     w->begun = true;
     w->best.model = model_hash(&c->work.package.graph);
     w->best.batch = rule.batch > 0 ? rule.batch : c->work.data.count;
-    w->best.machine = machine_hash(list, count);
+    w->best.machine = client_machine();
 }
 
-/* What was remembered, if it still stands and its backend has not failed since. */
-static bool remembered(struct sotto_client *c, const sotto_Terms *t,
-                       const struct kern_backend *const *list, size_t count) {
+static void set_kernels(struct devstore_choice *c, const struct kern_backend *b) {
+    wire_set_text(c->backend, sizeof c->backend, kern_backend_name(b));
+    wire_set_text(c->kernels, sizeof c->kernels, kern_backend_kernel_set(b));
+}
+
+/* What was remembered, if it still stands, on the same device, and its backend has not failed
+ * since. */
+static bool remembered(struct sotto_client *c, const sotto_Terms *t) {
     const struct client_choosing *w = &c->work.choosing;
     const uint32_t batch = t->kind == sotto_Kind_KIND_TRAIN ? w->best.batch : 0;
-    struct devstore_choice known;
+    struct devstore_choice known, now;
     if (devstore_choice_get(c->store, &w->best.machine, &w->best.model, batch, &known, NULL) !=
         SOTTO_OK)
         return false;
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(kern_backend_name(list[i]), known.backend) == 0 &&
-            (c->backends_failed & (1u << i)) == 0) {
-            c->work.choosing.best = known;
-            take(c, list[i], known.samples_per_s);
-            return true;
-        }
-    return false;
+    const struct kern_backend *b = kern_backend_find(known.backend);
+    if (b == NULL || (c->backends_failed & bit_of(b)) != 0 || !kern_backend_available(b))
+        return false;
+    set_kernels(&now, b);
+    if (strcmp(now.kernels, known.kernels) != 0)
+        return false;
+    c->work.choosing.best = known;
+    take(c, b, known.samples_per_s);
+    return true;
 }
 
 static enum sotto_status keep(struct sotto_client *c, struct sotto_error *err) {
     struct client_choosing *w = &c->work.choosing;
-    wire_set_text(w->best.backend, sizeof w->best.backend, kern_backend_name(c->work.backend));
-    wire_set_text(w->best.kernels, sizeof w->best.kernels,
-                  kern_backend_kernel_set(c->work.backend));
+    set_kernels(&w->best, c->work.backend);
     return devstore_choice_put(c->store, &w->best, err);
 }
 
 enum sotto_status client_choose(struct sotto_client *c, const sotto_Terms *t, bool *ready,
                                 struct sotto_error *err) {
-    const struct kern_backend *list[CANDIDATES_MAX];
+    const struct kern_backend *list[CLIENT_BACKENDS_MAX];
     struct client_choosing *w = &c->work.choosing;
     *ready = true;
     if (c->work.backend != NULL)
@@ -252,18 +259,20 @@ enum sotto_status client_choose(struct sotto_client *c, const sotto_Terms *t, bo
         take(c, c->backend, c->told_speed);
         return SOTTO_OK;
     }
-    const size_t count = candidates(list);
     if (!w->begun) {
-        begin_choosing(c, t, list, count);
-        if (remembered(c, t, list, count))
+        begin_choosing(c, t);
+        if (remembered(c, t))
             return SOTTO_OK;
+    }
+    const size_t count = candidates(list);
+    if (w->next == 0) {
         if (t->kind != sotto_Kind_KIND_TRAIN || count == 1) { /* nothing to compare */
             c->work.backend = count == 1 ? list[0] : c->backend;
             return SOTTO_OK;
         }
     }
     if (w->next < count) {
-        try_one(c, t, list[w->next], 1u << w->next);
+        try_one(c, t, list[w->next]);
         w->next++;
         *ready = w->next == count;
         if (!*ready)
@@ -280,15 +289,11 @@ enum sotto_status client_choose(struct sotto_client *c, const sotto_Terms *t, bo
 }
 
 bool client_choose_again(struct sotto_client *c, const struct sotto_error *why) {
-    const struct kern_backend *list[CANDIDATES_MAX];
     struct client_work *w = &c->work;
     if (c->backend_fixed || w->backend == NULL || w->backend == c->backend || !w->have_package ||
         !w->have_data)
         return false;
-    const size_t count = candidates(list);
-    for (size_t i = 0; i < count; i++)
-        if (list[i] == w->backend)
-            c->backends_failed |= 1u << i;
+    c->backends_failed |= bit_of(w->backend);
     client_log(c, "backend %s failed, another one goes on: %s", kern_backend_name(w->backend),
                why->message);
     if (w->choosing.begun)

@@ -95,7 +95,7 @@ struct sotto_client {
     struct client_policy policy;
     const struct kern_backend *backend; /* named by flag or policy, else the processor's */
     bool backend_fixed;
-    uint32_t backends_failed; /* of the candidates, one bit each: not tried again */
+    uint32_t backends_failed; /* one bit each: not tried again */
     char told_kernels[64];    /* what the coordinator is told of the backend in use */
     double told_speed;
     const struct kern_backend *speed_of; /* whose trainings these are */
@@ -159,6 +159,13 @@ enum sotto_status client_network(struct sotto_client *c, bool *busy, struct sott
 enum sotto_status client_network_wait(struct sotto_client *c, uint64_t ms, struct sotto_error *err);
 void client_link_close(struct sotto_client *c);
 void client_flush_traffic(struct sotto_client *c);
+
+/* ---- machine.c
+ * -----------------------------------------------------------------------------------------------------------
+ */
+#define CLIENT_BACKENDS_MAX 16
+/* Another one whenever program, processor or drivers are others. */
+struct wire_hash client_machine(void);
 
 /* ---- choose.c
  * ------------------------------------------------------------------------------------------------------------
