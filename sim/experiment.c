@@ -4,8 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "sotto/zoo.h"
-
 #define HASH_LABEL "sotto experiment v1"
 #define TEXT_MAX   (1u << 20)
 
@@ -110,36 +108,8 @@ out:
 static enum sotto_status build_model(struct experiment *x, const char *origin,
                                      struct sotto_error *err) {
     const struct task_config *t = &x->settings.task;
-    struct package package;
-    struct buf bytes;
-    enum sotto_status status = SOTTO_OK;
-    memset(&package, 0, sizeof package);
-    buf_init(&bytes, PACKAGE_BYTES_MAX);
-    if (t->model_yaml) {
-        TRY(zoo_from_yaml(t->model_yaml, origin, &x->graph, &x->schema, err));
-    } else if (t->model && t->model[0]) {
-        TRY(zoo_build(t->model, &x->graph, &x->schema, err));
-    } else if (t->model_package && t->model_package[0]) {
-        TRY(io_read_file(t->model_package, PACKAGE_BYTES_MAX, &bytes, err));
-        TRY(package_decode(buf_view(&bytes), &package, err));
-        TRY(graph_copy(&x->graph, &package.graph, err));
-        x->schema = package.schema;
-    } else {
-        TRY_FAIL(err, SOTTO_CONFIG,
-                 "no model: give one of model.zoo, model.graph and model.package");
-    }
-    TRY(task_check(t, &x->graph.layout, err));
-    x->params = mem_array(x->graph.layout.total, sizeof *x->params);
-    if (!x->params)
-        TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u parameters", x->graph.layout.total);
-    if (package.params)
-        memcpy(x->params, package.params, x->graph.layout.total * sizeof *x->params);
-    else
-        graph_init_params(&x->graph, t->seed, x->params);
-out:
-    package_deinit(&package);
-    buf_deinit(&bytes);
-    return status;
+    const enum sotto_status status = task_graph(t, origin, &x->graph, &x->schema, &x->params, err);
+    return status == SOTTO_OK ? task_check(t, &x->graph.layout, err) : status;
 }
 
 /* ---- Examples */
@@ -234,10 +204,16 @@ static enum sotto_status deal_out(struct experiment *x, struct sotto_error *err)
         x->examples_most = n > x->examples_most ? n : x->examples_most;
     }
     const uint64_t needed = s->task.devices_min ? s->task.devices_min : s->task.cohort;
-    if (needed > x->partition.client_count)
+    const uint64_t devices = x->partition.client_count * s->fleet_copies;
+    if (devices > PARTITION_CLIENTS_MAX)
+        TRY_FAIL(err, SOTTO_CONFIG, "fleet.copies: %u clients %llu times are more than %u devices",
+                 x->partition.client_count, (unsigned long long)s->fleet_copies,
+                 PARTITION_CLIENTS_MAX);
+    x->client_count = (uint32_t)devices;
+    if (needed > devices)
         TRY_FAIL(err, SOTTO_CONFIG, "%s: %llu of %u clients",
                  s->task.devices_min ? "devices_min" : "cohort", (unsigned long long)needed,
-                 x->partition.client_count);
+                 x->client_count);
 out:
     return status;
 }
@@ -283,6 +259,7 @@ enum sotto_status experiment_open(struct experiment *x, const char *path, struct
     TRY(load_train(x, err));
     TRY(deal_out(x, err));
     TRY(task_data_load(&x->settings.task, &x->schema, NULL, &x->data, err));
+    TRY(noise_apply(x, err));
     x->deltas = x->settings.deltas == SIM_DELTAS_ON ||
                 (x->settings.deltas == SIM_DELTAS_AUTO && x->settings.task.downlink != PACKAGE_F32);
 out:
@@ -303,5 +280,5 @@ void experiment_deinit(struct experiment *x) {
 }
 
 struct examples experiment_client(const struct experiment *x, uint32_t client) {
-    return partition_client(&x->partition, &x->train, client);
+    return partition_client(&x->partition, &x->train, client % x->partition.client_count);
 }

@@ -19,6 +19,7 @@ struct sim_settings {
     /* partition.*: as text; empty: the scheme's default */
     char *shards, *classes, *keys, *alpha, *size_min;
     uint64_t partition_seed;         /* 0: task.seed */
+    double noise;                    /* partition.noise */
     uint64_t test_every, test_limit; /* evaluation.every, evaluation.limit */
     double stop_accuracy;
     uint64_t stop_bytes;
@@ -29,6 +30,7 @@ struct sim_settings {
     uint64_t fleet_uplink, fleet_downlink; /* bytes a virtual second, 0: no time */
     double fleet_drop;
     char *fleet_devices, *fleet_trace; /* files */
+    uint64_t fleet_copies;
     double fleet_link_spread;
     uint64_t fleet_memory, fleet_trace_period_ms;
     double fleet_online, fleet_night, fleet_zones;
@@ -50,6 +52,7 @@ struct experiment {
     struct dataset train;
     struct task_data data;
     struct partition partition;
+    uint32_t client_count; /* devices: of the partition, times its copies */
     struct fleet fleet;
     uint32_t examples_most; /* of a client */
     bool deltas;
@@ -63,6 +66,12 @@ enum sotto_status experiment_open(struct experiment *x, const char *path, struct
 enum sotto_status experiment_check(struct experiment *x, const char *path, const char *const *sets,
                                    size_t set_count, struct sotto_error *err);
 void experiment_deinit(struct experiment *x);
+
+/* noise.c: partition.noise, NIID-Bench's feature skew (Li et al. 2022, arXiv:2102.02079, section
+ * IV-C, as its code has it): client i of N, from 0, sees its examples under Gaussian noise of
+ * standard deviation noise * i / (N - 1), drawn once; test examples have none. All examples become
+ * f32 as the model takes them, and so does the experiment's schema. */
+enum sotto_status noise_apply(struct experiment *x, struct sotto_error *err);
 struct examples experiment_client(const struct experiment *x, uint32_t client);
 
 #endif

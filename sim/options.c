@@ -37,6 +37,8 @@ static const char *const delta_names[] = {
      "Of schemes dirichlet and quantity: concentration, near 0 very uneven."}, \
     {"partition.size_min", CONFIG_STR, HERE(size_min), "", 0, 0, NULL, 0, "examples", \
      "Of schemes dirichlet and quantity: draw again while a client has fewer."}, \
+    {"partition.noise", CONFIG_F64, HERE(noise), "0", 0, 1000, NULL, 0, "", \
+     "Any scheme: Gaussian noise on the clients' examples, with a standard deviation from 0 of the first to this of the last."}, \
     {"partition.seed", CONFIG_U64, HERE(partition_seed), "0", 0, 9007199254740992.0, NULL, 0, "", \
      "Seed of the partition; 0: task.seed."}
 
@@ -71,6 +73,8 @@ static const char *const delta_names[] = {
      "How much longer a straggler trains."}, \
     {"fleet.devices", CONFIG_STR, HERE(fleet_devices), "", 0, 0, NULL, CONFIG_PATH, "", \
      "A CSV file of classes of devices in place of speed, links, memory and joules: share,speed,uplink,downlink,memory,joules_sample,joules_byte."}, \
+    {"fleet.copies", CONFIG_U64, HERE(fleet_copies), "1", 1, PARTITION_CLIENTS_MAX, NULL, 0, "", \
+     "Devices with the examples of each client: a fleet larger than its data."}, \
     {"fleet.link_spread", CONFIG_F64, HERE(fleet_link_spread), "0", 0, 5, NULL, 0, "", \
      "Clients differ in links: standard deviation of their natural logarithm."}, \
     {"fleet.memory", CONFIG_SIZE, HERE(fleet_memory), "0", 0, 1e15, NULL, 0, "", \

@@ -48,10 +48,10 @@ static void say_start(const struct report *r) {
     const struct sim_settings *s = &r->x->settings;
     char up[32];
     num_format_size(up, sizeof up, (uint64_t)r->x->graph.layout.total * 4);
-    fprintf(
-        r->out, "%s: %u parameters (%s), %u examples of %u clients (%s), %llu a round, seed %llu\n",
-        s->task.name, r->x->graph.layout.total, up, r->x->train.count, r->x->partition.client_count,
-        s->scheme, (unsigned long long)s->task.cohort, (unsigned long long)s->task.seed);
+    fprintf(r->out,
+            "%s: %u parameters (%s), %u examples of %u clients (%s), %llu a round, seed %llu\n",
+            s->task.name, r->x->graph.layout.total, up, r->x->train.count, r->x->client_count,
+            s->scheme, (unsigned long long)s->task.cohort, (unsigned long long)s->task.seed);
 }
 
 static enum sotto_status run_virtual(const struct run_request *q, const struct sim_config *config,

@@ -61,7 +61,7 @@ static enum sotto_status make_checkpoints(struct sim *s, const struct sim_config
     s->checkpoint_ms = config->checkpoint_ms;
     s->checkpoint_ns = clock_mono_ns();
     s->resume = config->resume;
-    s->device_count = s->x->partition.client_count;
+    s->device_count = s->x->client_count;
     return s->checkpoint_dir ? checkpoint_open(s, err) : SOTTO_OK;
 }
 

@@ -339,9 +339,9 @@ out:
 
 static enum sotto_status check(const struct experiment *x, struct sotto_error *err) {
     const struct sim_settings *s = &x->settings;
-    if (x->partition.client_count > WIRE_CLIENTS_MAX)
+    if (x->client_count > WIRE_CLIENTS_MAX)
         return SOTTO_FAIL(err, SOTTO_CONFIG, "clients: --wire takes at most %u, there are %u",
-                          WIRE_CLIENTS_MAX, x->partition.client_count);
+                          WIRE_CLIENTS_MAX, x->client_count);
     if (s->fleet_speed > 0 || s->fleet_drop > 0 || s->fleet_uplink || s->fleet_downlink ||
         s->fleet_online > 0 || s->fleet_trace[0] || s->fleet_devices[0])
         return SOTTO_FAIL(err, SOTTO_CONFIG,
@@ -394,10 +394,10 @@ enum sotto_status wire_run(const struct experiment *x, const struct sim_config *
     TRY(make_folder(&w, err));
     TRY(start_coordinator(&w, err));
     TRY(certify(&w, err));
-    w.clients = mem_array(x->partition.client_count, sizeof(sotto_client *));
+    w.clients = mem_array(x->client_count, sizeof(sotto_client *));
     if (!w.clients)
-        TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u clients", x->partition.client_count);
-    for (uint32_t i = 0; i < x->partition.client_count; i++) {
+        TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u clients", x->client_count);
+    for (uint32_t i = 0; i < x->client_count; i++) {
         w.count = i + 1;
         TRY(add_client(&w, i, err));
     }

@@ -220,9 +220,6 @@ enum sotto_status task_create(struct coordinator *c, const char *origin, struct 
                               struct sotto_error *err);
 struct task_host *task_find(struct coordinator *c, const char *name);
 struct task_host *task_by_terms(struct coordinator *c, const struct wire_hash *terms);
-enum sotto_status task_graph(const struct task_config *settings, const char *origin,
-                             struct graph *graph, struct data_schema *schema, float **params,
-                             struct sotto_error *err);
 /* Delivers an event and everything that follows from it. to may be NULL. */
 enum sotto_status task_event(struct task_host *t, const struct round_event *event,
                              struct reply_to *to, struct sotto_error *err);

@@ -1,4 +1,6 @@
 /* Experiments that cannot be: each says which key is wrong. And what a good one becomes. */
+#include <math.h>
+
 #include "sim_fixture.h"
 
 static void refuse(const char *const *sets, enum sotto_status want, const char *part) {
@@ -80,12 +82,42 @@ static void test_partitions(void **state) {
                           &err));
 }
 
+/* The first client's examples are as they were, the last one's noise has the given deviation. */
+static void test_noise(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct experiment a, b;
+    const char *const sets[] = {"partition.noise=0.5"};
+    double sum[12] = {0};
+    ASSERT_OK(experiment_open(&a, NULL, view_of(FIXTURE_YAML, sizeof FIXTURE_YAML - 1), NULL, NULL,
+                              0, &err));
+    ASSERT_OK(experiment_open(&b, NULL, view_of(FIXTURE_YAML, sizeof FIXTURE_YAML - 1), NULL, sets,
+                              1, &err));
+    assert_int_equal(b.schema.dtype, DATA_F32);
+    assert_true(data_schema_equal(&b.schema, &b.data.test.schema));
+    for (uint32_t c = 0; c < 12; c++) {
+        const struct examples p = experiment_client(&a, c), q = experiment_client(&b, c);
+        assert_int_equal(p.count, q.count);
+        for (uint32_t i = 0; i < p.count; i++) {
+            const uint8_t *was = dataset_example(&a.train, p.index[i]);
+            const float *is = dataset_example(&b.train, q.index[i]);
+            for (uint32_t k = 0; k < 784; k++) {
+                const double d = (double)is[k] - (double)((float)was[k] * a.schema.scale);
+                sum[c] += d * d;
+            }
+        }
+        const double sd = sqrt(sum[c] / (784.0 * p.count));
+        assert_true(fabs(sd - 0.5 * c / 11) < 0.01);
+    }
+    experiment_deinit(&a);
+    experiment_deinit(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bad_settings),
-        cmocka_unit_test(test_bad_data),
-        cmocka_unit_test(test_hash),
-        cmocka_unit_test(test_partitions),
+        cmocka_unit_test(test_bad_settings), cmocka_unit_test(test_bad_data),
+        cmocka_unit_test(test_hash),         cmocka_unit_test(test_partitions),
+        cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,6 +208,21 @@ static void test_straggling(void **state) {
     assert_true(slow >= 5);
 }
 
+/* A fleet much larger than its data: a device between its rounds is a few words, and only those
+ * that took part keep something. */
+static void test_many_devices(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct fixture f, g;
+    _Static_assert(sizeof(struct sim_device) <= 128, "a million devices fit 128 MB");
+    const char *const sets[] = {"fleet.copies=5000", "rounds=12", "cohort=50", NULL};
+    ASSERT_OK(fixture_run(&f, 1, sets, &err));
+    ASSERT_OK(fixture_run(&g, 2, sets, &err));
+    assert_memory_equal(f.totals.digest.b, g.totals.digest.b, WIRE_HASH);
+    assert_in_range(f.totals.devices.count, 500, 600); /* hardly anyone of 60,000 twice */
+    ASSERT_FAILS(fixture_run(&f, 1, SETS("fleet.copies=2000000"), &err), SOTTO_CONFIG, "more than");
+}
+
 static void test_refusals(void **state) {
     (void)state;
     struct sotto_error err = SOTTO_ERROR_INIT;
@@ -227,7 +242,8 @@ int main(void) {
         cmocka_unit_test(test_trace),           cmocka_unit_test(test_drawn_days),
         cmocka_unit_test(test_energy),          cmocka_unit_test(test_rounds_follow_the_trace),
         cmocka_unit_test(test_too_short_stays), cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_straggling),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_straggling),      cmocka_unit_test(test_many_devices),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
