@@ -1,55 +1,18 @@
 /* Jobs of the worker pool: checking and adding a report, the server step. A job owns copies of what
  * it reads; its result comes back through the one bounded queue. */
-#include "daemon/secure_int.h"
+#include "daemon/work_int.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define WORK_REPORT_MAX ((size_t)2 << 30)
-#define WORK_ATTEMPTS   5  /* of a check that failed for a reason of ours, at once */
 #define WORK_WAITS_MAX  20 /* ... and then so often with a wait between */
 #define WORK_WAIT_MS    15000
 #define WORK_RUNNING_MAX                                                                           \
     256u /* jobs with the pool: fewer than its queue and the results' hold, so neither side ever   \
             waits */
 #define ADVANCE_RETRY_MS 15000
-
-enum work_kind { WORK_CHECK, WORK_ADVANCE, WORK_UNMASK };
-
-struct advance_job {
-    struct advance_in in;
-    struct advance_out out;
-    struct group_host
-        *hosts[ROUND_GROUPS_MAX]; /* of summed groups; the job's alone until it ends */
-    uint32_t host_count;
-    const struct group_sums *groups[ROUND_GROUPS_MAX];
-    struct store_version base;
-};
-struct work {
-    struct work *next; /* in the backlog */
-    enum work_kind kind;
-    struct task_host *task;
-    uint32_t round;
-    enum sotto_status status;
-    struct sotto_error error;
-    /* check: small, a large cohort has one each after a restart */
-    uint64_t serial;
-    uint32_t group;
-    bool announce; /* the engine waits for the answer; otherwise it is a repeated addition */
-    bool torn;
-    uint8_t attempts;
-    uint32_t generation;
-    bool read;                    /* the report could be read, and its bytes have this hash: */
-    struct wire_hash report_hash; /* computed when it is not taken */
-    struct report_keys keys;
-    struct advance_job *advance;
-    /* unmask: the session is the job's alone until it ends */
-    struct group_sums *sums;
-    double seconds;
-};
 
 enum sotto_status blob_path(const struct coordinator *c, const char *kind,
                             const struct wire_hash *hash, char *out, size_t cap,
@@ -200,36 +163,6 @@ out:
     w->status = status;
 }
 
-/* A survivor's packed coordinates, behind the message's head. */
-static enum sotto_status read_masked(void *ctx, uint64_t serial, uint64_t offset, void *out,
-                                     size_t bytes, struct sotto_error *err) {
-    const struct work *w = ctx;
-    const struct task_host *t = w->task;
-    char path[IO_PATH_MAX];
-    enum sotto_status status =
-        masked_path(t->c, &t->round.terms_hash, serial, t->secure->groups[w->group].row.attempt,
-                    false, path, sizeof path, err);
-    if (status != SOTTO_OK)
-        return status;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return SOTTO_FAIL_SYS(err, SOTTO_IO, "%s: cannot be read", path);
-    if (pread(fd, out, bytes, (off_t)(SECAGG_MASKED_HEAD + offset)) != (ssize_t)bytes)
-        status = SOTTO_FAIL_SYS(err, SOTTO_IO, "%s: cannot be read", path);
-    close(fd);
-    return status;
-}
-
-static void run_unmask(struct work *w) {
-    struct task_host *t = w->task;
-    struct secure_round *s = t->secure;
-    const struct secure_source source = {w, read_masked};
-    const uint64_t start = clock_mono_ns();
-    w->status = secure_sum(s->groups[w->group].server, &s->config, s->plan, &t->spec, &source, 0,
-                           w->sums, &w->error);
-    w->seconds = (double)(clock_mono_ns() - start) * 1e-9;
-}
-
 static void run(void *ctx, unsigned worker) {
     struct work *w = ctx;
     struct coordinator *c = w->task->c;
@@ -238,7 +171,7 @@ static void run(void *ctx, unsigned worker) {
     if (w->kind == WORK_CHECK)
         run_check(w);
     else if (w->kind == WORK_UNMASK)
-        run_unmask(w);
+        work_run_unmask(w);
     else
         run_advance(w);
     id_wipe(&w->keys, sizeof w->keys);
@@ -266,7 +199,7 @@ static enum sotto_status pump(struct coordinator *c, struct sotto_error *err) {
     return SOTTO_OK;
 }
 
-static enum sotto_status submit(struct work *w, struct sotto_error *err) {
+enum sotto_status work_submit(struct work *w, struct sotto_error *err) {
     struct coordinator *c = w->task->c;
     w->task->jobs++;
     if (c->backlog_last)
@@ -277,7 +210,7 @@ static enum sotto_status submit(struct work *w, struct sotto_error *err) {
     return pump(c, err);
 }
 
-static struct work *work_new(struct task_host *t, enum work_kind kind, struct sotto_error *err) {
+struct work *work_new(struct task_host *t, enum work_kind kind, struct sotto_error *err) {
     struct work *w = mem_zalloc(sizeof *w);
     if (w && kind == WORK_ADVANCE) {
         w->advance = mem_zalloc(sizeof *w->advance);
@@ -320,7 +253,7 @@ static enum sotto_status check_again(struct task_host *t, uint64_t serial, uint3
     w->keys = t->keys;
     *busy = true;
     t->groups[group].pending++;
-    return submit(w, err);
+    return work_submit(w, err);
 }
 
 enum sotto_status work_check(struct task_host *t, uint64_t serial, uint32_t group, bool announce,
@@ -355,7 +288,7 @@ enum sotto_status work_advance(struct task_host *t, struct sotto_error *err) {
     atomic_store(&t->progress_total, 0);
     t->advancing = true;
     t->advance_again_ms = 0;
-    return submit(w, err);
+    return work_submit(w, err);
 out:
     work_drop(w);
     return status;
@@ -381,7 +314,7 @@ out:
     return status;
 }
 
-static bool ours(enum sotto_status status) { /* not the report's fault */
+bool work_ours(enum sotto_status status) {
     return status == SOTTO_NOMEM || status == SOTTO_IO;
 }
 
@@ -430,11 +363,11 @@ static enum sotto_status unchecked(struct work *w, struct sotto_error *err) {
     uint32_t count = 0;
     bool good = true;
     enum sotto_status status = SOTTO_OK;
-    if (!w->announce && (w->torn || !ours(w->status) || w->attempts + 1 >= WORK_ATTEMPTS))
+    if (!w->announce && (w->torn || !work_ours(w->status) || w->attempts + 1 >= WORK_ATTEMPTS))
         return spoil(w, err);
     if (w->torn && w->generation == g->generation) /* else they were thrown away already */
         TRY(rebuild(t, w->group, err));
-    if (!ours(w->status)) {
+    if (!work_ours(w->status)) {
         TRY(intact(w, &good, err));
         return give_up(w, !good, err);
     }
@@ -581,7 +514,7 @@ static enum sotto_status advanced(struct work *w, struct sotto_error *err) {
     bool good = w->status == SOTTO_OK;
     memset(&v, 0, sizeof v);
     t->advancing = false;
-    if (ours(w->status) || w->status == SOTTO_FULL || w->status == SOTTO_CANCELLED)
+    if (work_ours(w->status) || w->status == SOTTO_FULL || w->status == SOTTO_CANCELLED)
         return advance_later(w, err);
     TRY(store_begin(c->store, err));
     t->round.closed_ms = clock_wall_ms();
@@ -620,51 +553,6 @@ out:
     return status;
 }
 
-enum sotto_status work_unmask(struct task_host *t, uint32_t group, struct sotto_error *err) {
-    struct work *w = work_new(t, WORK_UNMASK, err);
-    if (!w)
-        return SOTTO_NOMEM;
-    w->sums = mem_zalloc(sizeof *w->sums);
-    if (!w->sums) {
-        work_drop(w);
-        return SOTTO_FAIL(err, SOTTO_NOMEM, "work: out of memory");
-    }
-    w->group = group;
-    t->secure->groups[group].busy = true;
-    return submit(w, err);
-}
-
-/* Secrets are opened once: after a fault of ours the session is built again first. */
-static bool unmask_again(struct work *w) {
-    struct secure_group *g = &w->task->secure->groups[w->group];
-    struct sotto_error why = SOTTO_ERROR_INIT;
-    if (!ours(w->status) || ++g->attempts > WORK_ATTEMPTS)
-        return false;
-    LOG(LOG_WARN, "secure.again", LU("group", w->group), LS("reason", w->error.message));
-    return secure_replay(w->task, w->group, true, &why) == SOTTO_OK;
-}
-
-static enum sotto_status unmasked(struct work *w, struct sotto_error *err) {
-    struct task_host *t = w->task;
-    enum sotto_status status = SOTTO_OK;
-    if (w->round != t->round.round || !t->round_live || !t->secure || w->group >= t->group_count)
-        return SOTTO_OK;
-    if (w->status != SOTTO_OK && unmask_again(w))
-        return work_unmask(t, w->group, err);
-    TRY(secure_summed(t, w->group, w->status, w->error.message, w->seconds, err));
-    if (w->status == SOTTO_OK) {
-        struct group_host *g = &t->groups[w->group];
-        struct round_event tick = {.kind = ROUND_EV_TICK, .now_ms = clock_mono_ms()};
-        g->sums = *w->sums;
-        g->ready = true;
-        memset(w->sums, 0, sizeof *w->sums);
-        TRY(round_sum_group(t, w->group, err));
-        TRY(task_event(t, &tick, NULL, err));
-    }
-out:
-    return status;
-}
-
 enum sotto_status work_results(struct coordinator *c, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     void *item;
@@ -673,7 +561,7 @@ enum sotto_status work_results(struct coordinator *c, struct sotto_error *err) {
         c->running--;
         w->task->jobs--;
         status = w->kind == WORK_CHECK    ? checked(w, err)
-                 : w->kind == WORK_UNMASK ? unmasked(w, err)
+                 : w->kind == WORK_UNMASK ? work_unmasked(w, err)
                                           : advanced(w, err);
         work_drop(w);
         if (status == SOTTO_OK)
