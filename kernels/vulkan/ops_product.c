@@ -39,10 +39,10 @@ static uint64_t tile_count(const struct tile *t, const struct product *v) {
     return ceil_div(v->m, t->bm) * ceil_div(v->n, t->bn) * v->groups;
 }
 
-/* Workgroups that keep the device busy: a processor has few cores, a GPU many. */
+/* Workgroups that keep the device busy: a processor has few cores, a GPU many. Lanes do not count:
+ * a client's bits must not depend on whom it shares launches with. */
 static uint64_t busy_groups(const struct gpu_recorder *r) {
-    uint64_t all = r->g->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 4 : 128;
-    return ceil_div(all, r->d->lanes);
+    return r->g->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? 4 : 128;
 }
 
 static struct tile choose_tile(const struct gpu_recorder *r, const struct product *v) {

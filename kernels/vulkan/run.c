@@ -43,12 +43,20 @@ enum sotto_status gpu_wait(struct kern_dev *d) {
     VkResult r = vkWaitForFences(g->device, 1, &d->fence, VK_TRUE, WAIT_NS);
     if (r == VK_SUCCESS)
         r = vkResetFences(g->device, 1, &d->fence);
-    if (r == VK_SUCCESS && lose_now(d))
-        r = VK_ERROR_DEVICE_LOST;
     if (r != VK_SUCCESS)
         atomic_store(&g->lost, true);
-    d->submits++;
     return r == VK_SUCCESS ? SOTTO_OK : SOTTO_UNREACHABLE;
+}
+
+/* The same for a submission of steps. */
+static enum sotto_status wait_for_steps(struct kern_dev *d) {
+    enum sotto_status status = gpu_wait(d);
+    d->submits++;
+    if (status == SOTTO_OK && lose_now(d)) {
+        atomic_store(&d->g->lost, true);
+        status = SOTTO_UNREACHABLE;
+    }
+    return status;
 }
 
 /* ---- Bytes in and out ---- */
@@ -260,7 +268,7 @@ static enum sotto_status run_whole(struct run *r) {
     if (status != SOTTO_OK)
         return status;
     prepare(r, r->half ^ 1, r->done + n, d->next);
-    status = gpu_wait(d);
+    status = wait_for_steps(d);
     learn(d, n, clock_mono_ns() - start);
     return status;
 }
@@ -307,14 +315,14 @@ static enum sotto_status run_split(struct run *r) {
             first[n++] = g->cb;
         if (n > 0) {
             TRY(gpu_submit(d, first, n));
-            TRY(gpu_wait(d));
+            TRY(wait_for_steps(d));
             n = 0;
         }
         for (uint32_t i = g->first; !g->cb && i < g->first + g->count; i++)
             run_on_host(r, &d->p->instrs[i]);
     }
     TRY(gpu_submit(d, &d->epilogue, 1));
-    TRY(gpu_wait(d));
+    TRY(wait_for_steps(d));
 out:
     return status;
 }
