@@ -212,9 +212,10 @@ static void count_one(const struct count_case *c, sgemm_fn *blas) {
         fprintf(stderr, "%s: %s\n", c->name, err.message);
         exit(1);
     }
+    const unsigned gradient = c->op == KERN_CONV2D_DX ? 0 : c->op == KERN_CONV2D_DW ? 1 : 2;
     for (unsigned i = 0; i < 3; i++)
         fill(kern_exec_host(e, o.instr.args[i]), o.buffers[o.instr.args[i]].count,
-             i == 2 - (c->op == KERN_CONV2D_DW) - 2 * (c->op == KERN_CONV2D_DX) ? c->zeros : 0);
+             i == gradient ? c->zeros : 0.0f);
     const double macs = macs_of(c);
     printf("case %s|neon|%.0f|%.0f\n", c->name, macs, macs * TILE_COST[c->tile] + traffic_of(c));
     fflush(stdout);

@@ -56,8 +56,21 @@ class Arm64(Case):
         self.federate("cortex-a76", [], "neon")
 
 
-if __name__ == "__main__":
+def why_not():
+    """Why this cannot run, or None. An agent from before the sources may speak another protocol; script/test has just built it."""
     if not os.path.exists(AGENT) or shutil.which(EMULATOR) is None:
-        print(f"skipped: no {AGENT} or no {EMULATOR}: script/bootstrap --arm64, then build the preset arm64")
+        return f"no {AGENT} or no {EMULATOR}: script/bootstrap --arm64, then build the preset arm64"
+    if os.environ.get("SOTTO_ARM64_FRESH"):
+        return None
+    source = os.environ.get("SOTTO_SOURCE", ".")
+    newest = max(os.path.getmtime(os.path.join(folder, name)) for room in ("client", "protocol")
+                 for folder, _, names in os.walk(os.path.join(source, room)) for name in names)
+    return f"{AGENT} is older than the sources" if os.path.getmtime(AGENT) < newest else None
+
+
+if __name__ == "__main__":
+    reason = why_not()
+    if reason:
+        print("skipped:", reason)
         sys.exit(77)
     main()
