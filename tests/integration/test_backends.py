@@ -5,11 +5,11 @@ EXPERIMENT = """
 task: {name: digits, seed: 1}
 model: {zoo: mnist-2nn}
 data: {name: generator, per_writer: 60}
-clients: 20
+clients: 12
 partition: {scheme: natural}
 rounds: 8
-cohort: 10
-local: {epochs: 2, batch: 10, lr: 0.1}
+cohort: 6
+local: {epochs: 2, batch: 20, lr: 0.2}
 downlink: int8
 uplink: {keep: 0.1, bits: 8, error_feedback: true}
 evaluation: {every: 8, count: 1000}
@@ -31,7 +31,7 @@ class Backends(Case):
         with open(path, "w", encoding="utf-8") as f:
             f.write(EXPERIMENT)
         for name in backends():
-            lines = check(run(f"{BIN}/sotto-sim", "run", path, "--json", "--backend", name, seconds=100)).json_lines()
+            lines = check(run(f"{BIN}/sotto-sim", "run", path, "--json", "--backend", name, seconds=200)).json_lines()
             reached[name] = 100 * lines[-1]["accuracy"]
         print(", ".join(f"{name} {accuracy:.1f}%" for name, accuracy in reached.items()), flush=True)
         self.assertGreater(reached["ref"], 60)
