@@ -46,8 +46,13 @@ class Masked(Case):
         wait("erasure", lambda: not os.listdir(os.path.join(c.state, "uploads")))
         self.assertEqual(os.listdir(os.path.join(c.state, "sums")), [])
         for d in devices:
-            wait("outcome", lambda d=d: d.status()["open_reports"] == 0)
+            wait("outcome", lambda d=d: d.status()["work"] == "none" and d.status()["reports"] == 3)
             self.assertEqual(d.stop(), 0, d.log())
+            own = [e["secure_group"] for e in d.history() if "secure_group" in e]  # the device's own record
+            self.assertEqual([(g["attempt"], g["members"], g["survivors"], g["threshold"], g["minimum"], g["claim"],
+                               g["outcome"]) for g in own], [(1, 10, 10, 7, 10, "cheating", "kept")] * 3, own)
+            for g in own:  # the others' shares may have been enough
+                self.assertIn(g["state"], ("signed", "unmasked"))
         # The same seed and devices make the same models.
         digests = [v["digest"] for v in c.models("masked")]
         self.assertEqual(c.stop(), 0)
