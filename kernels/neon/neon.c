@@ -11,9 +11,16 @@
 #ifndef HWCAP_CPUID
 #define HWCAP_CPUID (1u << 11)
 #endif
+#ifndef HWCAP_ASIMDDP
+#define HWCAP_ASIMDDP (1u << 20)
+#endif
+#ifndef HWCAP2_I8MM
+#define HWCAP2_I8MM (1u << 13)
+#endif
 
-static struct kern_backend table = {.name = "neon", .kernel_set = "neon"};
+static struct kern_backend table = {.name = "neon"};
 static const struct neon_tiles *tiles;
+static enum neon_i8 i8_way;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void override(const struct kern_impl *ops) {
@@ -42,13 +49,25 @@ static const struct kern_impl products[KERN_OP_COUNT] = {
     [KERN_CONV2D_POOL] = {neon_conv2d_pool, neon_conv2d_pool_scratch},
     [KERN_CONV2D_DX] = {neon_conv2d_dx, neon_conv2d_dx_scratch},
     [KERN_CONV2D_DW] = {neon_conv2d_dw, neon_conv2d_dw_scratch},
+    [KERN_GEMM_I8] = {neon_gemm_i8, neon_gemm_i8_scratch},
     [KERN_GEMM_W8] = {neon_gemm_w8, neon_gemm_w8_scratch},
 };
 
 static void fill(void) {
+    static const char *const sets[2][3] = {{"neon", "neon+dotprod", "neon+i8mm"},
+                                           {"neon/a53", "neon/a53+dotprod", "neon/a53+i8mm"}};
+    if (getauxval(AT_HWCAP2) & HWCAP2_I8MM)
+        i8_way = NEON_I8_MATRIX;
+    else if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
+        i8_way = NEON_I8_DOT;
+    table.kernel_set = sets[in_order()][i8_way];
     tiles = in_order() ? &neon_tiles_small : &neon_tiles_wide;
     override(kern_ops_neon);
     override(products);
+}
+
+enum neon_i8 neon_i8_way(void) {
+    return i8_way;
 }
 
 const struct neon_tiles *neon_tiles(void) {

@@ -25,6 +25,10 @@ void neon_columns(const struct neon_tiles *tiles, const struct neon_ctile *whole
 /* What becomes of the sums over k in [k0, k0 + len) of a product. */
 void neon_end_of(const struct neon_product *g, size_t k0, size_t len, struct neon_end *end);
 
+/* How this processor multiplies integers. */
+enum neon_i8 { NEON_I8_WIDE, NEON_I8_DOT, NEON_I8_MATRIX };
+enum neon_i8 neon_i8_way(void);
+/* More than half of the elements are 0. */
 bool neon_mostly_zero(const float *x, size_t n);
 
 kern_fn neon_gemm, neon_gemm_w8, neon_gemm_i8;

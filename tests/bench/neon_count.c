@@ -192,13 +192,16 @@ static sgemm_fn *load_blas(void) {
     void *lib = dlopen("libopenblas.so.0", RTLD_NOW);
     if (lib == NULL)
         return NULL;
-    void *threads = dlsym(lib, "openblas_set_num_threads"), *name;
+    /* ISO C has no conversion from object pointers. */
+    void *threads_at = dlsym(lib, "openblas_set_num_threads");
+    void *gemm_at = dlsym(lib, "cblas_sgemm");
+    void (*threads)(int) = NULL;
+    sgemm_fn *gemm = NULL;
+    memcpy(&threads, &threads_at, sizeof threads);
+    memcpy(&gemm, &gemm_at, sizeof gemm);
     if (threads != NULL)
-        ((void (*)(int))threads)(1);
-    if ((name = dlsym(lib, "openblas_get_corename")) != NULL)
-        printf("openblas %s\n", ((char *(*)(void))name)());
-    fflush(stdout);
-    return (sgemm_fn *)dlsym(lib, "cblas_sgemm");
+        threads(1);
+    return gemm;
 }
 
 static void count_one(const struct count_case *c, sgemm_fn *blas) {
