@@ -9,7 +9,7 @@
 
 #include "sotto/coordinator.h"
 
-#define WORLD_DEVICES  8
+#define WORLD_DEVICES  12
 #define WORLD_PATIENCE 60000 /* ms, of steps that end at once when all is well */
 
 struct device {
