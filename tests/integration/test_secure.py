@@ -127,6 +127,18 @@ class Masked(Case):
         self.assertEqual((group["claim"], group["authority_beside"]), ("curious", True))
         self.assertIn("secure against a curious coordinator", check(c.ctl("rounds", "show", "masked", "1")).out)
 
+    def test_published_support(self):
+        """The support travels in the package: both sides, and a coordinator that starts anew, read the same."""
+        c, devices = secure.elsewhere(self.world, 10)
+        check(c.create(secure.task(rounds=4), "uplink.support=published"))
+        for d in devices:
+            d.start()
+        wait("second round", lambda: len(c.committed("masked")) >= 2)
+        c.kill()
+        c.start()
+        c.wait_finished("masked")
+        self.assertEqual({(r["state"], r["counted"]) for r in c.rounds("masked")}, {("committed", 10)})
+
     def test_coordinator_killed_at_random(self):
         """kill -9 again and again: rounds end, and models are those of an undisturbed run."""
         rng = random.Random(seed())
