@@ -90,9 +90,14 @@ static enum sotto_status table_row(struct table *t, double *values, bool *have,
                           t->name, t->line);
     for (size_t i = 0; i < t->column_count; i++) {
         values[i] = 0;
-        if (t->at[i] != FIELDS_MAX &&
-            num_parse_f64(fields[t->at[i]], 0, t->columns[i].max, &values[i], err) != SOTTO_OK)
-            return sotto_error_prefix(err, "%s:%u: %s", t->name, t->line, t->columns[i].name);
+        if (t->at[i] == FIELDS_MAX)
+            continue;
+        const enum sotto_status status =
+            num_parse_f64(fields[t->at[i]], 0, t->columns[i].max, &values[i], err);
+        if (status != SOTTO_OK) {
+            (void)sotto_error_prefix(err, "%s:%u: %s", t->name, t->line, t->columns[i].name);
+            return status;
+        }
     }
     return SOTTO_OK;
 }

@@ -83,8 +83,11 @@ static enum sotto_status read_row(const struct table *t, char *line, struct run_
         double v;
         if (t->at[i] == FIELDS_MAX || fields[t->at[i]][0] == '\0' || (test && !trains))
             continue;
-        if (num_parse_f64(fields[t->at[i]], -1e300, 1e300, &v, err) != SOTTO_OK)
-            return sotto_error_prefix(err, "%s: %s", t->path, csv_columns[i].name);
+        const enum sotto_status status = num_parse_f64(fields[t->at[i]], -1e300, 1e300, &v, err);
+        if (status != SOTTO_OK) {
+            (void)sotto_error_prefix(err, "%s: %s", t->path, csv_columns[i].name);
+            return status;
+        }
         out->total[c] = csv_columns[i].sum ? out->total[c] + v : v;
         tested = tested || c == RUNS_ACCURACY;
     }
