@@ -1,6 +1,7 @@
 /* Fuzzes what comes from outside under masks: a published mask, and sums. First byte: which spec;
- * then members, a mask, and the sums' coordinates, which repeat when they run out. Whatever is
- * taken stays within the bounds that accumulators were proved for. */
+ * then members, a mask (its bytes, or the seed of a good one), and the sums' coordinates, which
+ * repeat when they run out. Whatever is taken stays within the bounds that accumulators were proved
+ * for. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -40,6 +41,16 @@ static void setup(void) {
     }
 }
 
+static void good_mask(const struct codec_pipeline *pipeline, uint64_t seed, struct buf *out) {
+    static float mean[2048];
+    struct rng r;
+    must(layout.total <= ARRAY_LEN(mean));
+    rng_init(&r, seed, 1, 1, RNG_FAULT);
+    for (uint32_t i = 0; i < layout.total; i++)
+        mean[i] = rng_f32(&r);
+    masked_support_of(pipeline, &layout, mean, out);
+}
+
 static void take(const struct masked_plan *p, uint32_t members, struct reader *in) {
     static uint32_t sum[LENGTH_MAX];
     const uint64_t length = masked_length(p);
@@ -50,9 +61,10 @@ static void take(const struct masked_plan *p, uint32_t members, struct reader *i
         sum[i] = i < given ? reader_u16(in, "code") : given > 0 ? sum[i % given] : 0;
     must(accumulator_init(&a, &p->spec, NULL) == SOTTO_OK);
     if (masked_sum_take(p, members, 0, sum, (size_t)length, &a, NULL) == SOTTO_OK) {
-        const double most = ldexp((double)p->spec.pipeline.range * 1000.0 * members,
-                                  (int)p->spec.pipeline.fraction_bits +
-                                      (int)(p->spec.pipeline.rotate_log2 + 1) / 2);
+        const double most =
+            codec_gain_max(&p->spec) * ldexp((double)p->spec.pipeline.range * 1000.0 * members,
+                                             (int)p->spec.pipeline.fraction_bits +
+                                                 (int)(p->spec.pipeline.rotate_log2 + 1) / 2);
         for (uint32_t i = 0; i < a.counts[0]; i++)
             must(fabs((double)a.sums[0][i]) <= most * 1.0001 + 1.0);
         if (masked_sum_finish(p, members, &a, NULL) == SOTTO_OK)
@@ -73,12 +85,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const struct codec_spec *spec = &specs[reader_u8(&in, "spec") % SPECS];
     const uint32_t members = reader_u8(&in, "members");
     struct masked_terms terms = {.ring_bits = 16, .members_max = 100, .task_seed = 3, .round = 1};
+    struct buf good;
+    buf_init(&good, 1024);
     const size_t mask = num_min_u64(reader_u8(&in, "mask"), reader_left(&in));
-    terms.mask = reader_bytes(&in, mask, "mask");
-    if (masked_plan_new(spec, &terms, &p, NULL) != SOTTO_OK) {
-        must(p == NULL && terms.mask.n > 0);
-        return 0;
+    if (mask < 8) {
+        good_mask(&spec->pipeline, mask, &good);
+        terms.mask = buf_view(&good);
+    } else {
+        terms.mask = reader_bytes(&in, mask, "mask");
     }
+    const enum sotto_status status = masked_plan_new(spec, &terms, &p, NULL);
+    must((status == SOTTO_OK) == (p != NULL) && (status == SOTTO_OK || mask >= 8));
+    buf_deinit(&good); /* the plan has taken what it needs */
+    if (p == NULL)
+        return 0;
     for (uint32_t i = 0; i < p->support_count[0]; i++)
         must(masked_coordinate(p, 0, i) < layout.total);
     take(p, members, &in);
