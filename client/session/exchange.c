@@ -147,6 +147,9 @@ static void join(struct session *s, uint32_t attempt) {
     struct session_secure *sec = &s->secure;
     const uint64_t wait = sec->wait_ms;
     if (sec->masked || attempt > WIRE_ATTEMPTS_MAX) {
+        if (sec->refused == attempt)
+            return; /* asking again and again fills no history */
+        sec->refused = attempt;
         session_note(s, "refuses session %u of %s round %u: %s", attempt, s->terms.task,
                      s->terms.round,
                      sec->masked ? "a masked update has left already" : "regrouped too often");

@@ -40,6 +40,7 @@ struct session_secure {
     uint64_t in_bytes;
     struct wire_hash in_hash;
     uint64_t wait_ms; /* as the coordinator said; 0: it did not */
+    uint32_t refused; /* the session that was refused last: noted once */
 };
 
 struct session {

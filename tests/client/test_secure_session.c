@@ -286,6 +286,10 @@ static void test_second_session_after_masks(void **state) {
     assert_int_equal(w->begins, 1);
     assert_false(w->up_done[SECAGG_ADVERTISE]);
     assert_non_null(strstr(w->note, "refuses session 2"));
+    memset(w->note, 0, sizeof w->note);
+    sw_say_wanted(w); /* it says so once */
+    sw_run(w, 5000);
+    assert_string_equal(w->note, "");
     sw_restart(w); /* nor after a restart */
     sw_run(w, 20000);
     assert_int_equal(w->begins, 1);
@@ -294,6 +298,24 @@ static void test_second_session_after_masks(void **state) {
     say_outcome(w, sotto_Outcome_OUTCOME_RETURNED);
     sw_run(w, 1000);
     assert_int_equal(w->store.outcome, sotto_Outcome_OUTCOME_KEPT);
+    sw_free(w);
+}
+
+static bool is_masking(struct sw *w) {
+    return w->working && w->taking == SECAGG_DELIVERY;
+}
+
+/* The outcome comes while the host masks: what has not left is whole. */
+static void test_returned_while_masking(void **state) {
+    (void)state;
+    struct sw *w = ready_world(21);
+    sw_group(w, 1);
+    run_until(w, is_masking, 0);
+    say_outcome(w, sotto_Outcome_OUTCOME_RETURNED);
+    sw_run(w, 5000);
+    assert_int_equal(w->store.outcome, sotto_Outcome_OUTCOME_RETURNED);
+    assert_false(w->store.masked);
+    assert_int_equal(w->masked_sent, 0);
     sw_free(w);
 }
 
@@ -540,6 +562,7 @@ int main(void) {
         cmocka_unit_test(test_masked_message_is_lost),
         cmocka_unit_test(test_dropped_in_an_exchange),
         cmocka_unit_test(test_second_session_after_masks),
+        cmocka_unit_test(test_returned_while_masking),
         cmocka_unit_test(test_other_terms),
         cmocka_unit_test(test_list_of_wrong_size_or_hash),
         cmocka_unit_test(test_two_lists),
