@@ -74,9 +74,9 @@ extern const struct config_option task_options[]; /* offsets into struct task_co
  * layout, accumulators cannot overflow. The message names the key and what to use instead. */
 enum sotto_status task_check(const struct task_config *t, const struct layout *layout,
                              struct sotto_error *err);
-/* The model that model.zoo, model.graph or model.package names, and its first weights (layout.total,
- * the caller's; by task.seed, or a package's). origin: the settings' file, for messages. CONFIG
- * names the key. After an error graph is empty. */
+/* The model that model.zoo, model.graph or model.package names, and its first weights
+ * (layout.total, the caller's; by task.seed, or a package's). origin: the settings' file, for
+ * messages. CONFIG names the key. After an error graph is empty. */
 enum sotto_status task_graph(const struct task_config *t, const char *origin, struct graph *graph,
                              struct data_schema *schema, float **params, struct sotto_error *err);
 void task_rule(const struct task_config *t, struct train_rule *out);
