@@ -17,10 +17,12 @@ struct marking {
     struct round_member *members;
     uint32_t count;
     uint32_t exchange;
+    uint64_t bytes;
 };
 
 static enum sotto_status mark_sent(void *ctx, const struct store_message *message) {
     struct marking *k = ctx;
+    k->bytes += message->bytes;
     uint32_t low = 0, high = k->count;
     while (low < high) {
         const uint32_t middle = low + (high - low) / 2;
@@ -39,14 +41,18 @@ static enum sotto_status saved_group(struct task_host *t, uint32_t index, struct
                                      struct round_member *members, uint32_t count,
                                      struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
-    struct marking marking = {members, count, 0};
+    struct marking marking = {members, count, 0, 0};
     struct store_device d;
     for (size_t i = 0; i < ARRAY_LEN(exchanges); i++) {
         bool closed = false;
         g->exchange = (uint8_t)exchanges[i];
         marking.exchange = exchanges[i];
+        const uint64_t before = marking.bytes;
         TRY(store_message_each(t->c->store, t->row.id, t->round.round, index, g->attempt,
                                exchanges[i], mark_sent, &marking, err));
+        if (exchanges[i] != SECAGG_MASKED) /* those are counted with their members */
+            t->round.bytes_up += marking.bytes - before;
+        t->secure->groups[index].row.bytes_up = marking.bytes;
         TRY(store_close_get(t->c->store, t->row.id, t->round.round, index, g->attempt, exchanges[i],
                             &closed, err));
         if (!closed || exchanges[i] == SECAGG_UNMASK)
