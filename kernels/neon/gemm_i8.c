@@ -11,7 +11,7 @@
 
 #define TILE    8
 #define K_BLOCK 512
-#define M_BLOCK 64
+#define M_BLOCK 128
 
 #define DOT  __attribute__((target("arch=armv8.2-a+dotprod")))
 #define I8MM __attribute__((target("arch=armv8.2-a+i8mm")))
@@ -52,6 +52,7 @@ static int8x8_t load_columns(const int8_t *b, size_t columns) {
     y##r = vmlal_high_laneq_s16(y##r, vb, va, r);
 static void tile_wide(const int8_t *a, const int8_t *b, size_t groups, int32_t sums[TILE][TILE]) {
     ROWS(ZERO)
+#pragma GCC unroll 2
     for (; groups; groups--, a += 16, b += 16) {
         const int16x8_t va = vreinterpretq_s16_s8(vld1q_s8(a));
         const int16x8_t vb = vreinterpretq_s16_s8(vld1q_s8(b));
@@ -81,6 +82,7 @@ static void pack_a_wide(const int8_t *a, size_t lda, size_t rows, size_t len, in
 DOT static void tile_dot(const int8_t *a, const int8_t *b, size_t groups,
                          int32_t sums[TILE][TILE]) {
     ROWS(ZERO)
+#pragma GCC unroll 2
     for (; groups; groups--, a += 32, b += 32) {
         const int8x16_t a0 = vld1q_s8(a), a1 = vld1q_s8(a + 16);
         const int8x16_t b0 = vld1q_s8(b), b1 = vld1q_s8(b + 16);
@@ -90,22 +92,36 @@ DOT static void tile_dot(const int8_t *a, const int8_t *b, size_t groups,
 }
 
 /* Four rows of eight columns become [column][4]. */
-static int8x16x2_t four_rows(const int8_t *b, size_t ldb, size_t columns, size_t rows) {
+static inline void zip_rows(const int8x8_t r[4], int8x16_t out[2]) {
+    const int16x8_t low =
+        vreinterpretq_s16_s8(vcombine_s8(vzip1_s8(r[0], r[1]), vzip2_s8(r[0], r[1])));
+    const int16x8_t high =
+        vreinterpretq_s16_s8(vcombine_s8(vzip1_s8(r[2], r[3]), vzip2_s8(r[2], r[3])));
+    out[0] = vreinterpretq_s8_s16(vzip1q_s16(low, high));
+    out[1] = vreinterpretq_s8_s16(vzip2q_s16(low, high));
+}
+static inline void four_rows(const int8_t *b, size_t ldb, int8x16_t out[2]) {
+    const int8x8_t r[4] = {vld1_s8(b), vld1_s8(b + ldb), vld1_s8(b + 2 * ldb),
+                           vld1_s8(b + 3 * ldb)};
+    zip_rows(r, out);
+}
+/* The same at an edge: zeros past the columns and rows there are. */
+static void some_rows(const int8_t *b, size_t ldb, size_t columns, size_t rows, int8x16_t out[2]) {
     int8x8_t r[4];
     for (size_t i = 0; i < 4; i++)
         r[i] = i < rows ? load_columns(b + i * ldb, columns) : vdup_n_s8(0);
-    const int8x8x2_t p = vzip_s8(r[0], r[1]), q = vzip_s8(r[2], r[3]);
-    const int16x8_t low = vreinterpretq_s16_s8(vcombine_s8(p.val[0], p.val[1]));
-    const int16x8_t high = vreinterpretq_s16_s8(vcombine_s8(q.val[0], q.val[1]));
-    return (int8x16x2_t){
-        {vreinterpretq_s8_s16(vzip1q_s16(low, high)), vreinterpretq_s8_s16(vzip2q_s16(low, high))}};
+    zip_rows(r, out);
 }
 
 static void pack_b_dot(const int8_t *b, size_t ldb, size_t columns, size_t len, int8_t *dst) {
+    int8x16_t v[2];
     for (size_t k = 0; k < len; k += 4, b += 4 * ldb, dst += 32) {
-        const int8x16x2_t v = four_rows(b, ldb, columns, len - k < 4 ? len - k : 4);
-        vst1q_s8(dst, v.val[0]);
-        vst1q_s8(dst + 16, v.val[1]);
+        if (columns == TILE && len - k >= 4)
+            four_rows(b, ldb, v);
+        else
+            some_rows(b, ldb, columns, len - k < 4 ? len - k : 4, v);
+        vst1q_s8(dst, v[0]);
+        vst1q_s8(dst + 16, v[1]);
     }
 }
 
@@ -148,6 +164,7 @@ static void pack_a_dot(const int8_t *a, size_t lda, size_t rows, size_t len, int
 I8MM static void tile_matrix(const int8_t *a, const int8_t *b, size_t groups,
                              int32_t sums[TILE][TILE]) {
     PAIRS(MATRIX_ZERO)
+#pragma GCC unroll 2
     for (; groups; groups--, a += 64, b += 64) {
         const int8x16_t a0 = vld1q_s8(a), a1 = vld1q_s8(a + 16), a2 = vld1q_s8(a + 32);
         const int8x16_t a3 = vld1q_s8(a + 48), b0 = vld1q_s8(b), b1 = vld1q_s8(b + 16);
@@ -158,13 +175,18 @@ I8MM static void tile_matrix(const int8_t *a, const int8_t *b, size_t groups,
 }
 
 static void pack_b_matrix(const int8_t *b, size_t ldb, size_t columns, size_t len, int8_t *dst) {
+    int8x16_t low[2], high[2];
     for (size_t k = 0; k < len; k += 8, b += 8 * ldb, dst += 64) {
         const size_t rows = len - k < 8 ? len - k : 8;
-        const int8x16x2_t low = four_rows(b, ldb, columns, rows < 4 ? rows : 4);
-        const int8x16x2_t high = four_rows(b + 4 * ldb, ldb, columns, rows < 4 ? 0 : rows - 4);
+        if (columns == TILE && rows == 8) {
+            four_rows(b, ldb, low);
+            four_rows(b + 4 * ldb, ldb, high);
+        } else {
+            some_rows(b, ldb, columns, rows < 4 ? rows : 4, low);
+            some_rows(b + 4 * ldb, ldb, columns, rows < 4 ? 0 : rows - 4, high);
+        }
         for (int h = 0; h < 2; h++) {
-            const int32x4_t l = vreinterpretq_s32_s8(low.val[h]);
-            const int32x4_t u = vreinterpretq_s32_s8(high.val[h]);
+            const int32x4_t l = vreinterpretq_s32_s8(low[h]), u = vreinterpretq_s32_s8(high[h]);
             vst1q_s8(dst + 32 * h, vreinterpretq_s8_s32(vzip1q_s32(l, u)));
             vst1q_s8(dst + 32 * h + 16, vreinterpretq_s8_s32(vzip2q_s32(l, u)));
         }

@@ -21,9 +21,10 @@ enum tile {
     TILE_10,   /* 10 x 8, 2 + 3 */
     TILE_ROWS, /* 8 x 8 in 4 steps of k: 8 + 8 loads */
     TILE_DOT,  /* 5 x 4 of vectors along k: 5 + 4 */
-    TILE_5     /* 5 x 8 adjacent taps: 2 + 2 */
+    TILE_5,    /* 5 x 8 adjacent taps: 2 + 2 */
+    TILE_I8    /* 8 x 8 of int8, by what the processor has */
 };
-static const double TILE_COST[] = {29.0 / 96, 25.0 / 80, 80.0 / 256, 29.0 / 80, 14.0 / 40};
+static const double TILE_COST[] = {29.0 / 96, 25.0 / 80, 80.0 / 256, 29.0 / 80, 14.0 / 40, 0};
 
 struct count_case {
     const char *name;
@@ -74,6 +75,8 @@ static const struct count_case CASES[] = {
      {0},
      0},
     {"forward 10x10x512", KERN_GEMM, TILE_10, true, GEMM(10, 10, 512, ), {0}, 0},
+    {"int8 256x256x256", KERN_GEMM_I8, TILE_I8, false, GEMM(256, 256, 256, ), {0}, 0},
+    {"int8 64x512x1024", KERN_GEMM_I8, TILE_I8, false, GEMM(64, 512, 1024, ), {0}, 0},
     {"conv1 forward",
      KERN_CONV2D,
      TILE_12,
@@ -107,9 +110,9 @@ struct one {
     struct kern_program p;
 };
 
-static uint32_t add(struct one *o, enum kern_role role, uint32_t count) {
+static uint32_t add(struct one *o, enum kern_dtype type, enum kern_role role, uint32_t count) {
     const uint32_t i = o->p.buffer_count++;
-    o->buffers[i] = (struct kern_buffer){KERN_F32, role, 1, {count}, count, o->p.arena_bytes};
+    o->buffers[i] = (struct kern_buffer){type, role, 1, {count}, count, o->p.arena_bytes};
     o->p.arena_bytes += num_round_up((size_t)count * 4, KERN_ALIGN);
     return i;
 }
@@ -124,11 +127,11 @@ static void build(struct one *o, const struct count_case *c) {
     o->p.instrs = &o->instr;
     o->p.instr_count = o->p.batch = 1;
     o->p.labels = o->p.targets = o->p.metric = KERN_NONE;
-    o->p.input = add(o, KERN_ROLE_INPUT, 1);
-    o->p.logits = add(o, KERN_ROLE_OUTPUT, 1);
+    o->p.input = add(o, KERN_F32, KERN_ROLE_INPUT, 1);
+    o->p.logits = add(o, KERN_F32, KERN_ROLE_OUTPUT, 1);
     memset(o->instr.args, 0xff, sizeof o->instr.args);
     o->instr.op = c->op;
-    if (c->op == KERN_GEMM) {
+    if (c->op == KERN_GEMM || c->op == KERN_GEMM_I8) {
         o->instr.u.gemm = *g;
         x = g->m * g->k, w = g->k * g->n, y = g->m * g->n;
     } else {
@@ -140,9 +143,13 @@ static void build(struct one *o, const struct count_case *c) {
                                : c->op == KERN_CONV2D_DW ? w
                                                          : y};
     for (unsigned i = 0; i < 3; i++)
-        o->instr.args[i] = add(o, KERN_ROLE_TEMP, sizes[i]);
+        o->instr.args[i] = add(o,
+                               c->op != KERN_GEMM_I8 ? KERN_F32
+                               : i < 2               ? KERN_I8
+                                                     : KERN_I32,
+                               KERN_ROLE_TEMP, sizes[i]);
     if (c->op == KERN_CONV2D)
-        o->instr.args[3] = add(o, KERN_ROLE_TEMP, v->out_c);
+        o->instr.args[3] = add(o, KERN_F32, KERN_ROLE_TEMP, v->out_c);
 }
 
 /* Taps of all windows of an axis that lie inside it. */
@@ -159,7 +166,7 @@ static double taps(uint32_t out, uint32_t stride, uint32_t pad, uint32_t kernel,
 static double macs_of(const struct count_case *c) {
     const struct kern_gemm *g = &c->gemm;
     const struct kern_conv *v = &c->conv;
-    if (c->op == KERN_GEMM)
+    if (c->op == KERN_GEMM || c->op == KERN_GEMM_I8)
         return (double)g->m * g->n * g->k;
     return taps(v->out_h, v->stride_h, v->pad_top, v->kernel_h, v->in_h) *
            taps(v->out_w, v->stride_w, v->pad_left, v->kernel_w, v->in_w) * v->batch * v->in_c *
@@ -217,10 +224,17 @@ static void count_one(const struct count_case *c, sgemm_fn *blas) {
     }
     const unsigned gradient = c->op == KERN_CONV2D_DX ? 0 : c->op == KERN_CONV2D_DW ? 1 : 2;
     for (unsigned i = 0; i < 3; i++)
-        fill(kern_exec_host(e, o.instr.args[i]), o.buffers[o.instr.args[i]].count,
-             i == gradient ? c->zeros : 0.0f);
+        if (o.buffers[o.instr.args[i]].dtype == KERN_F32)
+            fill(kern_exec_host(e, o.instr.args[i]), o.buffers[o.instr.args[i]].count,
+                 i == gradient ? c->zeros : 0.0f);
     const double macs = macs_of(c);
-    printf("case %s|neon|%.0f|%.0f\n", c->name, macs, macs * TILE_COST[c->tile] + traffic_of(c));
+    double cost = TILE_COST[c->tile];
+    if (c->tile == TILE_I8) {
+        /* smmla: 16 and 8 loads for 8 of k; sdot: 16 and 4 for 4; smlal: 16 and 2 for 1. */
+        const char *set = kern_backend_kernel_set(kern_backend_find("neon"));
+        cost = strstr(set, "i8mm") ? 24.0 / 512 : strstr(set, "dotprod") ? 20.0 / 256 : 18.0 / 64;
+    }
+    printf("case %s|neon|%.0f|%.0f\n", c->name, macs, macs * cost + traffic_of(c));
     fflush(stdout);
     if (kern_exec_run(e, &step, &err) != SOTTO_OK)
         exit(1);
@@ -246,9 +260,11 @@ static void count_one(const struct count_case *c, sgemm_fn *blas) {
     kern_exec_free(e);
 }
 
-int main(void) {
+/* neon_count [PREFIX]: the cases whose names begin so. */
+int main(int argc, char **argv) {
     sgemm_fn *blas = load_blas();
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++)
-        count_one(&CASES[i], blas);
+        if (argc < 2 || strncmp(CASES[i].name, argv[1], strlen(argv[1])) == 0)
+            count_one(&CASES[i], blas);
     return 0;
 }
