@@ -325,8 +325,6 @@ static void job_open(struct world *w, const struct job *j) {
         return;
     }
     CHECK(w, !s->open && j->round == s->next_round && j->round < ROUNDS);
-    memcpy(s->members, round_members(w->engine, &s->member_count),
-           sizeof *s->members * w->store.member_count);
     const struct round_member *m = round_members(w->engine, &s->member_count);
     memcpy(s->members, m, sizeof *m * s->member_count);
     const struct round_group *g = round_groups(w->engine, &s->group_count);
