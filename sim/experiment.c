@@ -6,6 +6,8 @@
 
 #define HASH_LABEL "sotto experiment v1"
 #define TEXT_MAX   (1u << 20)
+#define DRAWN      "drawn" /* data.name of examples of the model's own shape */
+#define DRAWN_MAX  (1u << 30)
 
 /* ---- Settings */
 
@@ -136,12 +138,37 @@ static enum sotto_status draw(const struct sim_settings *s, struct dataset *out,
     return dataset_draw_digits(&c, out, err);
 }
 
+static enum sotto_status draw_any(struct experiment *x, struct sotto_error *err) {
+    const struct sim_settings *s = &x->settings;
+    if (s->clients * s->data_per_writer > DRAWN_MAX)
+        return SOTTO_FAIL(err, SOTTO_CONFIG, "data.per_writer: %llu clients times %llu examples",
+                          (unsigned long long)s->clients, (unsigned long long)s->data_per_writer);
+    return drawn_examples(&x->schema, s->data_seed, 0, (uint32_t)(s->clients * s->data_per_writer),
+                          &x->train, err);
+}
+
+/* What is tested on; of drawn examples those behind all that clients can have. */
+static enum sotto_status load_test(struct experiment *x, struct sotto_error *err) {
+    const struct task_config *t = &x->settings.task;
+    if (strcmp(t->data, DRAWN) != 0)
+        return task_data_load(t, &x->schema, NULL, &x->data, err);
+    if (t->distill || t->gate_loss_factor > 0 || t->gate_accuracy_drop > 0)
+        return SOTTO_FAIL(
+            err, SOTTO_CONFIG,
+            "evaluation.data: drawn examples are for tests, not for distillation or a "
+            "gate");
+    return drawn_examples(&x->schema, x->settings.data_seed, DRAWN_MAX, (uint32_t)t->data_count,
+                          &x->data.test, err);
+}
+
 static enum sotto_status load_train(struct experiment *x, struct sotto_error *err) {
     const struct sim_settings *s = &x->settings;
     enum sotto_status status;
     char have[64], want[64];
     if (strcmp(s->data, "generator") == 0)
         TRY(draw(s, &x->train, err));
+    else if (strcmp(s->data, DRAWN) == 0)
+        TRY(draw_any(x, err));
     else if (strchr(s->data, ','))
         TRY(read_pair(s->data, &x->train, err));
     else if (ends_with(s->data, ".csv"))
@@ -258,7 +285,7 @@ enum sotto_status experiment_open(struct experiment *x, const char *path, struct
     TRY(build_model(x, origin, err));
     TRY(load_train(x, err));
     TRY(deal_out(x, err));
-    TRY(task_data_load(&x->settings.task, &x->schema, NULL, &x->data, err));
+    TRY(load_test(x, err));
     TRY(noise_apply(x, err));
     x->deltas = x->settings.deltas == SIM_DELTAS_ON ||
                 (x->settings.deltas == SIM_DELTAS_AUTO && x->settings.task.downlink != PACKAGE_F32);

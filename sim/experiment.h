@@ -67,6 +67,10 @@ enum sotto_status experiment_check(struct experiment *x, const char *path, const
                                    size_t set_count, struct sotto_error *err);
 void experiment_deinit(struct experiment *x);
 
+/* drawn.c: examples first, first + 1, ... of the data set of a seed; u8 of the schema's shape. The
+ * caller deinits out, also after an error. */
+enum sotto_status drawn_examples(const struct data_schema *s, uint64_t seed, uint32_t first,
+                                 uint32_t count, struct dataset *out, struct sotto_error *err);
 /* noise.c: partition.noise, NIID-Bench's feature skew (Li et al. 2022, arXiv:2102.02079, section
  * IV-C, as its code has it): client i of N, from 0, sees its examples under Gaussian noise of
  * standard deviation noise * i / (N - 1), drawn once; test examples have none. All examples become

@@ -17,6 +17,7 @@
     20 /* packages kept as bases of deltas: as many as a coordinator keeps                         \
         */
 #define SIM_EVENTS_QUEUED 128
+#define SIM_SPARES        64
 #define SIM_NO_ROUND      0u
 
 /* ---- What a round made */
@@ -231,6 +232,8 @@ struct sim {
     pthread_mutex_t lock; /* job states, free jobs, the marks below */
     pthread_cond_t done;
     struct sim_job *free_jobs;
+    struct codec_update spares[SIM_SPARES]; /* memory of updates that have been added */
+    unsigned spare_count;
     struct sim_job *orphans; /* done, with nobody to wait for them */
     struct vtime ready; /* trainings not handed out yet, in the order in which they are delivered */
     uint32_t outstanding;

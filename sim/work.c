@@ -4,9 +4,13 @@
 
 #include <string.h>
 
-#define POOL_QUEUE       4096
-#define JOBS_AHEAD       3 /* trainings handed out for each worker before their results are taken */
-#define EVALUATE_BATCH   50u /* both as the coordinator does it */
+#define POOL_QUEUE 4096
+/* Trainings handed out for each worker before their results are taken; of large models fewer, since
+ * each holds an update. */
+#define JOBS_AHEAD       3
+#define JOBS_AHEAD_LARGE 2
+#define LARGE            (1u << 20) /* parameters */
+#define EVALUATE_BATCH   50u        /* both as the coordinator does it */
 #define EVALUATE_PIECE   500u
 #define SEALED_HEAD      (4 + 1 + 4) /* magic, version, part count */
 #define SEALED_KEY_BYTES (48u + SEAL_KEY)
@@ -135,8 +139,9 @@ enum sotto_status job_plan(struct sim_job *j, uint64_t at_ms, struct sotto_error
 /* Until it is done. */
 static enum sotto_status await(struct sim_job *j, struct sotto_error *err) {
     struct sim *s = j->sim;
+    const unsigned ahead = s->x->graph.layout.total > LARGE ? JOBS_AHEAD_LARGE : JOBS_AHEAD;
     if (j->kind == SIM_TRAIN) {
-        const enum sotto_status status = hand_out(s, j, JOBS_AHEAD * s->workers, err);
+        const enum sotto_status status = hand_out(s, j, ahead * s->workers, err);
         if (status != SOTTO_OK)
             return status;
     }
@@ -306,6 +311,16 @@ static enum sotto_status seal(struct sim_job *j) {
     return status;
 }
 
+/* Memory for the update to come: with large models and cohorts there is more of it than of all
+ * else, if each report keeps its own until it is settled. */
+static void take_spare(struct sim_job *j) {
+    struct sim *s = j->sim;
+    pthread_mutex_lock(&s->lock);
+    if (!j->update.bytes.data && s->spare_count > 0)
+        j->update = s->spares[--s->spare_count];
+    pthread_mutex_unlock(&s->lock);
+}
+
 static enum sotto_status run_train(struct sim_job *j, struct sim_worker *w) {
     struct sim *s = j->sim;
     enum sotto_status status;
@@ -319,6 +334,7 @@ static enum sotto_status run_train(struct sim_job *j, struct sim_worker *w) {
         TRY(train(j, w));
     }
     phase_end(w, evaluation ? SIM_PHASE_EVALUATE : SIM_PHASE_TRAIN, begin_ns);
+    take_spare(j);
     begin_ns = phase_begin(w);
     TRY(encode(j, w));
     j->report_bytes = sealed_bytes(&j->update);
@@ -383,6 +399,10 @@ static void run(void *ctx, unsigned worker) {
     pthread_mutex_lock(&s->lock);
     j->status = status;
     j->state = SIM_JOB_DONE;
+    if (j->kind == SIM_ADD && s->spare_count < SIM_SPARES) { /* its outcome may wait for long */
+        s->spares[s->spare_count++] = j->update;
+        codec_update_init(&j->update);
+    }
     if (j->kind == SIM_TRAIN) {
         s->outstanding--;
         s->train_end_ns = clock_mono_ns();
@@ -517,6 +537,8 @@ void workers_close(struct sim *s) {
         mem_free(s->worker[i].profile);
     }
     mem_free(s->worker);
+    while (s->spare_count > 0)
+        codec_update_deinit(&s->spares[--s->spare_count]);
     vtime_deinit(&s->ready);
     while (s->free_jobs) {
         struct sim_job *j = s->free_jobs;

@@ -219,6 +219,24 @@ static enum sotto_status open_and_close(void *ctx, struct sotto_error *err) {
     return status;
 }
 
+/* Drawn examples take the model's shape, and can be learned; the test ones are others. */
+static void test_drawn(void **state) {
+    (void)state;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct fixture f;
+    const char *const sets[] = {"data.name=drawn",     "partition.scheme=iid", "rounds=12",
+                                "evaluation.count=50", "local.lr=0.05",        NULL};
+    ASSERT_OK(fixture_run(&f, 2, sets, &err));
+    assert_true(f.totals.accuracy > 0.8);
+    ASSERT_FAILS(fixture_run(&f, 1, SETS("data.name=drawn", "partition.scheme=natural"), &err),
+                 SOTTO_INVALID, "no natural keys");
+    ASSERT_FAILS(fixture_run(&f, 1,
+                             SETS("data.name=drawn", "partition.scheme=iid", "gate.loss_factor=2",
+                                  "evaluation.validation=10"),
+                             &err),
+                 SOTTO_CONFIG, "gate");
+}
+
 static void test_no_memory(void **state) {
     (void)state;
     struct sotto_error err = SOTTO_ERROR_INIT;
@@ -236,6 +254,7 @@ int main(void) {
         cmocka_unit_test(test_stop),     cmocka_unit_test(test_slow_fleet),
         cmocka_unit_test(test_deadline), cmocka_unit_test(test_vanishing_clients),
         cmocka_unit_test(test_cancel),   cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
