@@ -372,7 +372,7 @@ static enum sotto_status take(struct task_host *t, const struct reply_to *to, ui
     if (verdict != SOTTO_OK) {
         t->c->rejected++;
         TRY(store_begin(t->c->store, err));
-        if (verdict == SOTTO_CORRUPT || verdict == SOTTO_DENIED) /* the device's fault */
+        if (verdict != SOTTO_STATE) /* the device's fault */
             TRY(store_device_count_report(t->c->store, to->serial, true, err));
         snprintf(text, sizeof text, "device %llu: %.200s", (unsigned long long)to->serial,
                  why.message);

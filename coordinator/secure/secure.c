@@ -140,9 +140,13 @@ static void sum_block(void *ctx, size_t index) {
         TRY_FAIL(&err, SOTTO_NOMEM, "unmasking: out of memory");
     TRY(bare_block(s, first, count, sum, packed, &err));
     tap_values("sum", s->config->terms_hash, s->session, 8, first, sum, count);
-    pthread_mutex_lock(&s->lock);
+    /* Blocks of coordinates go to places of their own; scalars are joined from limbs. */
+    const bool alone = first + count > masked_scalars_at(s->plan);
+    if (alone)
+        pthread_mutex_lock(&s->lock);
     status = masked_sum_take(s->plan, s->count, first, sum, count, s->sums, &err);
-    pthread_mutex_unlock(&s->lock);
+    if (alone)
+        pthread_mutex_unlock(&s->lock);
 out:
     mem_free(sum);
     mem_free(packed);
