@@ -2,7 +2,9 @@
  * padding rows, dropout's rule, reports, and the table of backends. */
 #include "harness.h"
 
+#include <malloc.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* One dense layer of 5 -> 3 trained by fused SGD: parameters, momentum-free, labels, metric. */
@@ -169,6 +171,65 @@ static void test_no_allocation_and_same_bits(void **state) {
     harness_deinit(&h);
 }
 
+/* Bytes that live now and at most lived, by what the allocator gave. */
+static size_t live_bytes, peak_bytes;
+
+static void *count_alloc(void *ctx, size_t size) {
+    (void)ctx;
+    void *p = malloc(size);
+    live_bytes += malloc_usable_size(p);
+    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
+    return p;
+}
+static void *count_resize(void *ctx, void *p, size_t size) {
+    (void)ctx;
+    live_bytes -= malloc_usable_size(p);
+    p = realloc(p, size);
+    live_bytes += malloc_usable_size(p);
+    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
+    return p;
+}
+static void count_release(void *ctx, void *p) {
+    (void)ctx;
+    live_bytes -= malloc_usable_size(p);
+    free(p);
+}
+
+/* A convolution and a dense layer of the size of the MNIST network's, forward and back: what is
+ * taken from the system is what kern_exec_bytes promises, within 1%. */
+static void test_memory_is_the_plan(void **state) {
+    (void)state;
+    static const struct mem_hooks hooks = {count_alloc, count_resize, count_release, NULL};
+    struct harness h;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct kern_exec *e = NULL;
+    harness_init(&h, test_seed(), 2);
+    struct kern_conv v = {.batch = 2, .in_h = 14, .in_w = 14, .in_c = 32, .out_h = 14, .out_w = 14};
+    v.out_c = 64, v.kernel_h = v.kernel_w = 5, v.stride_h = v.stride_w = 1;
+    v.pad_top = v.pad_left = 2, v.groups = 1, v.pool_h = v.pool_w = 2;
+    uint32_t x = harness_f32(&h, 2 * 6272), w = harness_f32(&h, 51200), y = harness_f32(&h, 6272);
+    uint32_t arg = harness_buffer(&h, KERN_U8, KERN_ROLE_TEMP, 6272);
+    uint32_t dy = harness_f32(&h, 2 * 12544), dx = harness_f32(&h, 2 * 6272);
+    uint32_t dense = harness_f32(&h, 3136 * 512), z = harness_f32(&h, 1024);
+    harness_instr(&h, KERN_CONV2D_POOL, (uint32_t[]){x, w, y, KERN_NONE, arg}, 5)->u.conv = v;
+    harness_instr(&h, KERN_CONV2D_DX, (uint32_t[]){dy, w, dx}, 3)->u.conv = v;
+    harness_instr(&h, KERN_CONV2D_DW, (uint32_t[]){x, dy, w}, 3)->u.conv = v;
+    harness_instr(&h, KERN_GEMM, (uint32_t[]){y, dense, z}, 3)->u.gemm =
+        (struct kern_gemm){.m = 2, .n = 512, .k = 3136};
+    live_bytes = peak_bytes = 0;
+    mem_set_hooks(&hooks);
+    const enum sotto_status made =
+        kern_exec_new(&h.p, kern_backend_find(harness_backend()), &e, &err);
+    const enum sotto_status ran = made == SOTTO_OK ? kern_exec_run(e, &h.step, &err) : made;
+    mem_set_hooks(NULL);
+    assert_int_equal(ran, SOTTO_OK);
+    const double promised = (double)kern_exec_bytes(e), taken = (double)peak_bytes;
+    print_message("promised %.0f bytes, taken %.0f\n", promised, taken);
+    assert_true(fabs(taken - promised) <= 0.01 * promised);
+    kern_exec_free(e);
+    harness_deinit(&h);
+}
+
 static enum sotto_status make_exec(void *ctx, struct sotto_error *err) {
     struct kern_exec *e = NULL;
     enum sotto_status status = kern_exec_new(ctx, kern_backend_find(harness_backend()), &e, err);
@@ -294,6 +355,7 @@ int main(void) {
         cmocka_unit_test(test_padding_rows_do_not_count),
         cmocka_unit_test(test_steps_out_of_range),
         cmocka_unit_test(test_no_allocation_and_same_bits),
+        cmocka_unit_test(test_memory_is_the_plan),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_dropout_rule),
         cmocka_unit_test(test_state_and_anchor),
