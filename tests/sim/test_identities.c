@@ -191,12 +191,33 @@ static void test_scaffold(void **state) {
     }
 }
 
+/* Groups split a cohort, not its sums; a group's own average, a teacher, is of its own steps. */
+static void test_groups(void **state) {
+    (void)state;
+    static const char *const strategies[] = {"server.strategy=fedavg", "server.strategy=fednova",
+                                             "server.strategy=scaffold"};
+    for (size_t i = 0; i < ARRAY_LEN(strategies); i++)
+        assert_true(same_bits(SETS(strategies[i]), SETS(strategies[i], "groups=3")));
+    static const char *const average[] = {
+        "groups=2",         "rounds=1",         "distill.enabled=true",
+        "distill.steps=10", "distill.pool=100", NULL};
+    static const char *const nova[] = {"groups=2",
+                                       "rounds=1",
+                                       "distill.enabled=true",
+                                       "distill.steps=10",
+                                       "distill.pool=100",
+                                       "server.strategy=fednova",
+                                       NULL};
+    assert_true(apart(average, nova) < 1e-5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fedavg_is_gradient_descent),
         cmocka_unit_test(test_fedprox),
         cmocka_unit_test(test_fednova),
         cmocka_unit_test(test_scaffold),
+        cmocka_unit_test(test_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
