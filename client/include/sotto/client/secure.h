@@ -24,8 +24,8 @@ struct secure_member_config {
     bool masked_before; /* a masked input has left under these terms: DENIED */
 };
 struct secure_member;
-/* random: SECAGG_CLIENT_RANDOM fresh, secret bytes, which the caller wipes. The record (SECAGG_-
- * ADVERTISE) stands in secure_member_out at once. */
+/* random: SECAGG_CLIENT_RANDOM fresh, secret bytes, which the caller wipes. The record, the first
+ * message, stands in secure_member_out at once. */
 enum sotto_status secure_member_new(const struct secure_member_config *config, uint32_t attempt,
                                     const uint8_t random[SECAGG_CLIENT_RANDOM],
                                     struct secure_member **out, struct sotto_error *err);
@@ -48,9 +48,9 @@ struct view secure_member_out(const struct secure_member *m);
 /* Chunk `chunk` of it; empty when there is none. */
 struct view secure_member_out_chunk(const struct secure_member *m, uint32_t chunk);
 
-/* Masks the next count codes (below 2^ring_bits; SECURE_MASK_BLOCK, fewer only at the end) and
- * appends them to out, behind the message's head the first time. All of it, secure_member_masked_-
- * bytes, is stored together with masked(terms) before any byte leaves. */
+/* Masks the next count codes (below 2^ring_bits; a multiple of SECAGG_BLOCK but at the end) and
+ * appends them to out, behind the message's head the first time. All of it, that is
+ * secure_member_masked_bytes, is stored together with masked(terms) before any byte leaves. */
 enum sotto_status secure_member_mask(struct secure_member *m, const uint32_t *codes, size_t count,
                                      struct buf *out, struct sotto_error *err);
 uint64_t secure_member_length(const struct secure_member *m); /* coordinates */
