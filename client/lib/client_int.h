@@ -126,6 +126,8 @@ struct sotto_client {
     uint64_t bytes_up, bytes_down, traffic_up, traffic_down; /* traffic: not yet in the store */
     uint32_t rounds_done;
     char note[160];
+    char note_task[64]; /* what a step is about, also when it ends the terms */
+    uint32_t note_round;
     struct buf frame, chunk; /* reused for every message */
 };
 

@@ -40,12 +40,19 @@ static enum sotto_status store_document(struct sotto_client *c, struct view byte
     return status;
 }
 
-static enum sotto_status note(struct sotto_client *c, const char *text, struct sotto_error *err) {
+static void keep_terms(struct sotto_client *c) {
     const sotto_Terms *t = session_terms(c->session);
+    if (t == NULL)
+        return;
+    wire_set_text(c->note_task, sizeof c->note_task, t->task);
+    c->note_round = t->round;
+}
+
+static enum sotto_status note(struct sotto_client *c, const char *text, struct sotto_error *err) {
+    keep_terms(c);
     client_log(c, "%s", text);
     wire_set_text(c->note, sizeof c->note, text);
-    return devstore_history_add(c->store, clock_wall_ms(), t != NULL ? t->task : "",
-                                t != NULL ? t->round : 0, text, err);
+    return devstore_history_add(c->store, clock_wall_ms(), c->note_task, c->note_round, text, err);
 }
 
 static enum sotto_status store_one(struct sotto_client *c, const struct session_action *a,
@@ -200,6 +207,9 @@ enum sotto_status client_step(struct sotto_client *c, struct session_event *even
     enum sotto_status status;
     id_random(nonce, sizeof nonce);
     event->now_ms = clock_mono_ms();
+    c->note_task[0] = '\0';
+    c->note_round = 0;
+    keep_terms(c);
     TRY(session_step(c->session, event, nonce, actions, &count, err));
     /* Cancelling keeps a checkpoint, which dropping the terms takes away: so it comes first. */
     for (size_t i = 0; i < count; i++)
