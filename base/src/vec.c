@@ -3,8 +3,11 @@
 #include "sotto/base/vec.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
+
+#include "sotto/base/rng.h"
 
 #include "vec_int.h"
 
@@ -67,6 +70,36 @@ static void u8_scalar(float *out, const uint8_t *x, size_t n, float scale, float
         out[i] = scale * (float)x[i] + shift;
 }
 
+static void round_levels_scalar(int32_t *levels, const float *x, const uint32_t *draws, size_t n,
+                                double inverse, int32_t most) {
+    for (size_t i = 0; i < n; i++) {
+        const double scaled = (double)x[i] * inverse;
+        const double level = draws ? floor(scaled + (double)draws[i] * 0x1p-32) : rint(scaled);
+        levels[i] = level > most ? most : level < -most ? -most : (int32_t)level;
+    }
+}
+
+static void philox_scalar(uint32_t *out, size_t blocks, const uint32_t ctr[4],
+                          const uint32_t key[2]) {
+    for (size_t i = 0; i < blocks; i++) {
+        const uint32_t at[4] = {ctr[0] + (uint32_t)i, ctr[1], ctr[2], ctr[3]};
+        rng_philox4x32(at, key, out + 4 * i);
+    }
+}
+
+static void narrow_scalar(uint8_t *out, const uint32_t *x, size_t n, unsigned bits) {
+    for (size_t i = 0; i < n; i++) {
+        *out++ = (uint8_t)x[i];
+        if (bits == 16)
+            *out++ = (uint8_t)(x[i] >> 8);
+    }
+}
+
+static void widen_scalar(uint32_t *out, const uint8_t *x, size_t n, unsigned bits) {
+    for (size_t i = 0; i < n; i++)
+        out[i] = bits == 8 ? x[i] : (uint32_t)(x[2 * i] | x[2 * i + 1] << 8);
+}
+
 static void add_mod_scalar(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask) {
     for (size_t i = 0; i < n; i++)
         acc[i] = (acc[i] + x[i]) & mask;
@@ -92,6 +125,10 @@ const struct vec_ops vec_ops_scalar = {
     .add_f32 = add_scalar,
     .dequant_i8_f32 = dequant_scalar,
     .u8_f32 = u8_scalar,
+    .round_levels = round_levels_scalar,
+    .philox_u32 = philox_scalar,
+    .narrow = narrow_scalar,
+    .widen = widen_scalar,
     .add_mod_u32 = add_mod_scalar,
     .fwht_f32 = fwht_scalar,
 };
@@ -160,6 +197,15 @@ void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale, float shift
     ops()->u8_f32(out, x, n, scale, shift);
 }
 
+void vec_round_levels(int32_t *levels, const float *x, const uint32_t *draws, size_t n,
+                      double inverse, int32_t most) {
+    ops()->round_levels(levels, x, draws, n, inverse, most);
+}
+
+void vec_philox_u32(uint32_t *out, size_t blocks, const uint32_t ctr[4], const uint32_t key[2]) {
+    ops()->philox_u32(out, blocks, ctr, key);
+}
+
 void vec_add_mod_u32(uint32_t *acc, const uint32_t *x, size_t n, unsigned bits) {
     ops()->add_mod_u32(acc, x, n, vec_mask(bits));
 }
@@ -170,6 +216,10 @@ void vec_fwht_f32(float *x, size_t n) {
 }
 
 void vec_pack_bits(uint8_t *packed, const uint32_t *values, size_t n, unsigned bits) {
+    if (bits == 8 || bits == 16) {
+        ops()->narrow(packed, values, n, bits);
+        return;
+    }
     uint64_t acc = 0; /* bits not yet written, lowest first; fewer than 32 between values */
     unsigned fill = 0;
     for (size_t i = 0; i < n; i++) {
@@ -192,6 +242,10 @@ void vec_pack_bits(uint8_t *packed, const uint32_t *values, size_t n, unsigned b
 }
 
 void vec_unpack_bits(uint32_t *values, const uint8_t *packed, size_t n, unsigned bits) {
+    if (bits == 8 || bits == 16) {
+        ops()->widen(values, packed, n, bits);
+        return;
+    }
     const uint32_t mask = vec_mask(bits);
     uint64_t left = ((uint64_t)n * bits + 7) / 8; /* bytes that may be read */
     uint64_t acc = 0;

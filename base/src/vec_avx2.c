@@ -109,6 +109,100 @@ AVX2 static void u8_avx2(float *out, const uint8_t *x, size_t n, float scale, fl
     vec_ops_scalar.u8_f32(out + i, x + i, n - i, scale, shift);
 }
 
+AVX2 static void round_levels_avx2(int32_t *levels, const float *x, const uint32_t *draws, size_t n,
+                                   double inverse, int32_t most) {
+    const __m256d factor = _mm256_set1_pd(inverse), step = _mm256_set1_pd(0x1p-32);
+    const __m256d high = _mm256_set1_pd(most), low = _mm256_set1_pd(-most);
+    const __m128i flip = _mm_set1_epi32(INT32_MIN);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m256d v = _mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(x + i)), factor);
+        if (draws) {
+            /* Unsigned words by way of signed ones: both steps are exact. */
+            const __m128i word = _mm_loadu_si128((const __m128i *)(const void *)(draws + i));
+            const __m256d d = _mm256_add_pd(_mm256_cvtepi32_pd(_mm_xor_si128(word, flip)),
+                                            _mm256_set1_pd(0x1p31));
+            v = _mm256_floor_pd(_mm256_add_pd(v, _mm256_mul_pd(d, step)));
+        } else {
+            v = _mm256_round_pd(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        }
+        v = _mm256_max_pd(_mm256_min_pd(v, high), low);
+        _mm_storeu_si128((__m128i *)(void *)(levels + i), _mm256_cvtpd_epi32(v));
+    }
+    vec_ops_scalar.round_levels(levels + i, x + i, draws ? draws + i : NULL, n - i, inverse, most);
+}
+
+/* Eight words; packing interleaves the halves, the permutation undoes it. */
+AVX2 static void narrow_avx2(uint8_t *out, const uint32_t *x, size_t n, unsigned bits) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(x + i));
+        const __m256i two = _mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0xd8);
+        __m128i words = _mm256_castsi256_si128(two);
+        if (bits == 16) {
+            _mm_storeu_si128((__m128i *)(void *)(out + 2 * i), words);
+        } else {
+            words = _mm_packus_epi16(words, words);
+            memcpy(out + i, &words, 8);
+        }
+    }
+    vec_ops_scalar.narrow(out + i * bits / 8, x + i, n - i, bits);
+}
+
+AVX2 static void widen_avx2(uint32_t *out, const uint8_t *x, size_t n, unsigned bits) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256i v = bits == 8 ? _mm256_cvtepu8_epi32(load8(x + i))
+                                    : _mm256_cvtepu16_epi32(_mm_loadu_si128(
+                                          (const __m128i *)(const void *)(x + 2 * i)));
+        _mm256_storeu_si256((__m256i *)(void *)(out + i), v);
+    }
+    vec_ops_scalar.widen(out + i, x + i * bits / 8, n - i, bits);
+}
+
+#define PHILOX_MUL(x, m, hi, lo)                                                                   \
+    do {                                                                                           \
+        const __m256i even_ = _mm256_mul_epu32(x, m);                                              \
+        const __m256i odd_ = _mm256_mul_epu32(_mm256_srli_epi64(x, 32), m);                        \
+        lo = _mm256_blend_epi32(even_, _mm256_slli_epi64(odd_, 32), 0xaa);                         \
+        hi = _mm256_blend_epi32(_mm256_srli_epi64(even_, 32), odd_, 0xaa);                         \
+    } while (0)
+
+/* Eight counters, a word of each to a lane. */
+AVX2 static void philox_avx2(uint32_t *out, size_t blocks, const uint32_t ctr[4],
+                             const uint32_t key[2]) {
+    const __m256i m0 = _mm256_set1_epi64x(0xd2511f53), m1 = _mm256_set1_epi64x(0xcd9e8d57);
+    size_t i = 0;
+    for (; i + 8 <= blocks; i += 8) {
+        __m256i c0 = _mm256_add_epi32(_mm256_set1_epi32((int)(ctr[0] + (uint32_t)i)),
+                                      _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+        __m256i c1 = _mm256_set1_epi32((int)ctr[1]), c2 = _mm256_set1_epi32((int)ctr[2]);
+        __m256i c3 = _mm256_set1_epi32((int)ctr[3]);
+        uint32_t k0 = key[0], k1 = key[1];
+        for (int round = 0; round < 10; round++, k0 += 0x9e3779b9u, k1 += 0xbb67ae85u) {
+            __m256i hi0, lo0, hi1, lo1;
+            PHILOX_MUL(c0, m0, hi0, lo0);
+            PHILOX_MUL(c2, m1, hi1, lo1);
+            c0 = _mm256_xor_si256(_mm256_xor_si256(hi1, c1), _mm256_set1_epi32((int)k0));
+            c2 = _mm256_xor_si256(_mm256_xor_si256(hi0, c3), _mm256_set1_epi32((int)k1));
+            c1 = lo1;
+            c3 = lo0;
+        }
+        /* From word by word to block by block. */
+        const __m256i a = _mm256_unpacklo_epi32(c0, c1), b = _mm256_unpackhi_epi32(c0, c1);
+        const __m256i c = _mm256_unpacklo_epi32(c2, c3), d = _mm256_unpackhi_epi32(c2, c3);
+        const __m256i b04 = _mm256_unpacklo_epi64(a, c), b15 = _mm256_unpackhi_epi64(a, c);
+        const __m256i b26 = _mm256_unpacklo_epi64(b, d), b37 = _mm256_unpackhi_epi64(b, d);
+        __m256i *to = (__m256i *)(void *)(out + 4 * i);
+        _mm256_storeu_si256(to, _mm256_permute2x128_si256(b04, b15, 0x20));
+        _mm256_storeu_si256(to + 1, _mm256_permute2x128_si256(b26, b37, 0x20));
+        _mm256_storeu_si256(to + 2, _mm256_permute2x128_si256(b04, b15, 0x31));
+        _mm256_storeu_si256(to + 3, _mm256_permute2x128_si256(b26, b37, 0x31));
+    }
+    const uint32_t rest[4] = {ctr[0] + (uint32_t)i, ctr[1], ctr[2], ctr[3]};
+    vec_ops_scalar.philox_u32(out + 4 * i, blocks - i, rest, key);
+}
+
 AVX2 static void add_mod_avx2(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask) {
     const __m256i m = _mm256_set1_epi32((int)mask);
     size_t i = 0;
@@ -171,6 +265,10 @@ const struct vec_ops vec_ops_avx2 = {
     .add_f32 = add_avx2,
     .dequant_i8_f32 = dequant_avx2,
     .u8_f32 = u8_avx2,
+    .round_levels = round_levels_avx2,
+    .philox_u32 = philox_avx2,
+    .narrow = narrow_avx2,
+    .widen = widen_avx2,
     .add_mod_u32 = add_mod_avx2,
     .fwht_f32 = fwht_avx2,
 };

@@ -16,6 +16,12 @@ struct vec_ops {
     void (*add_f32)(float *out, const float *a, const float *b, size_t n);
     void (*dequant_i8_f32)(float *out, const int8_t *q, size_t n, float scale);
     void (*u8_f32)(float *out, const uint8_t *x, size_t n, float scale, float shift);
+    void (*round_levels)(int32_t *levels, const float *x, const uint32_t *draws, size_t n,
+                         double inverse, int32_t most);
+    void (*philox_u32)(uint32_t *out, size_t blocks, const uint32_t ctr[4], const uint32_t key[2]);
+    /* n values of bits bits, 8 or 16, to bytes and back. */
+    void (*narrow)(uint8_t *out, const uint32_t *x, size_t n, unsigned bits);
+    void (*widen)(uint32_t *out, const uint8_t *x, size_t n, unsigned bits);
     void (*add_mod_u32)(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask);
     void (*fwht_f32)(float *x, size_t n);
 };

@@ -103,6 +103,88 @@ static void u8_neon(float *out, const uint8_t *x, size_t n, float scale, float s
     vec_ops_scalar.u8_f32(out + i, x + i, n - i, scale, shift);
 }
 
+/* Two of a time's four values: into the double that the level is. */
+static int32x2_t levels2(float64x2_t v, const uint32_t *draws, float64x2_t most) {
+    if (draws) {
+        const float64x2_t d = vcvtq_f64_u64(vmovl_u32(vld1_u32(draws)));
+        v = vrndmq_f64(vaddq_f64(v, vmulq_n_f64(d, 0x1p-32)));
+    } else {
+        v = vrndnq_f64(v);
+    }
+    v = vmaxq_f64(vminq_f64(v, most), vnegq_f64(most));
+    return vmovn_s64(vcvtq_s64_f64(v));
+}
+
+static void round_levels_neon(int32_t *levels, const float *x, const uint32_t *draws, size_t n,
+                              double inverse, int32_t most) {
+    const float64x2_t high = vdupq_n_f64(most);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float32x4_t v = vld1q_f32(x + i);
+        const float64x2_t a = vmulq_n_f64(vcvt_f64_f32(vget_low_f32(v)), inverse);
+        const float64x2_t b = vmulq_n_f64(vcvt_high_f64_f32(v), inverse);
+        vst1_s32(levels + i, levels2(a, draws ? draws + i : NULL, high));
+        vst1_s32(levels + i + 2, levels2(b, draws ? draws + i + 2 : NULL, high));
+    }
+    vec_ops_scalar.round_levels(levels + i, x + i, draws ? draws + i : NULL, n - i, inverse, most);
+}
+
+static void narrow_neon(uint8_t *out, const uint32_t *x, size_t n, unsigned bits) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const uint16x8_t words =
+            vcombine_u16(vmovn_u32(vld1q_u32(x + i)), vmovn_u32(vld1q_u32(x + i + 4)));
+        if (bits == 16)
+            vst1q_u8(out + 2 * i, vreinterpretq_u8_u16(words));
+        else
+            vst1_u8(out + i, vmovn_u16(words));
+    }
+    vec_ops_scalar.narrow(out + i * bits / 8, x + i, n - i, bits);
+}
+
+static void widen_neon(uint32_t *out, const uint8_t *x, size_t n, unsigned bits) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const uint16x8_t words =
+            bits == 8 ? vmovl_u8(vld1_u8(x + i)) : vreinterpretq_u16_u8(vld1q_u8(x + 2 * i));
+        vst1q_u32(out + i, vmovl_u16(vget_low_u16(words)));
+        vst1q_u32(out + i + 4, vmovl_high_u16(words));
+    }
+    vec_ops_scalar.widen(out + i, x + i * bits / 8, n - i, bits);
+}
+
+/* Both halves of x * m. */
+static void multiply(uint32x4_t x, uint32_t m, uint32x4_t *high, uint32x4_t *low) {
+    const uint32x4_t a = vreinterpretq_u32_u64(vmull_n_u32(vget_low_u32(x), m));
+    const uint32x4_t b = vreinterpretq_u32_u64(vmull_high_n_u32(x, m));
+    *low = vuzp1q_u32(a, b);
+    *high = vuzp2q_u32(a, b);
+}
+
+/* Four counters, a word of each to a lane. */
+static void philox_neon(uint32_t *out, size_t blocks, const uint32_t ctr[4],
+                        const uint32_t key[2]) {
+    static const uint32_t count[4] = {0, 1, 2, 3};
+    size_t i = 0;
+    for (; i + 4 <= blocks; i += 4) {
+        uint32x4_t c0 = vaddq_u32(vdupq_n_u32(ctr[0] + (uint32_t)i), vld1q_u32(count));
+        uint32x4_t c1 = vdupq_n_u32(ctr[1]), c2 = vdupq_n_u32(ctr[2]), c3 = vdupq_n_u32(ctr[3]);
+        uint32_t k0 = key[0], k1 = key[1];
+        for (int round = 0; round < 10; round++, k0 += 0x9e3779b9u, k1 += 0xbb67ae85u) {
+            uint32x4_t hi0, lo0, hi1, lo1;
+            multiply(c0, 0xd2511f53u, &hi0, &lo0);
+            multiply(c2, 0xcd9e8d57u, &hi1, &lo1);
+            c0 = veorq_u32(veorq_u32(hi1, c1), vdupq_n_u32(k0));
+            c2 = veorq_u32(veorq_u32(hi0, c3), vdupq_n_u32(k1));
+            c1 = lo1;
+            c3 = lo0;
+        }
+        vst4q_u32(out + 4 * i, ((uint32x4x4_t){{c0, c1, c2, c3}}));
+    }
+    const uint32_t rest[4] = {ctr[0] + (uint32_t)i, ctr[1], ctr[2], ctr[3]};
+    vec_ops_scalar.philox_u32(out + 4 * i, blocks - i, rest, key);
+}
+
 static void add_mod_neon(uint32_t *acc, const uint32_t *x, size_t n, uint32_t mask) {
     const uint32x4_t m = vdupq_n_u32(mask);
     size_t i = 0;
@@ -170,6 +252,10 @@ const struct vec_ops vec_ops_neon = {
     .add_f32 = add_neon,
     .dequant_i8_f32 = dequant_neon,
     .u8_f32 = u8_neon,
+    .round_levels = round_levels_neon,
+    .philox_u32 = philox_neon,
+    .narrow = narrow_neon,
+    .widen = widen_neon,
     .add_mod_u32 = add_mod_neon,
     .fwht_f32 = fwht_neon,
 };

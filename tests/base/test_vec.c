@@ -180,6 +180,50 @@ static void hadamard(void **state) {
     }
 }
 
+static void rounding(void **state) {
+    (void)state;
+    struct rng rng;
+    rng_init(&rng, test_seed(), 0, 5, RNG_GENERATE);
+    for (size_t n = 0; n < 40; n++)
+        for (int most = 7; most <= 127; most += 120) {
+            float x[40];
+            uint32_t draws[40];
+            int32_t got[2][40], near[2][40];
+            for (size_t i = 0; i < n; i++) {
+                x[i] = (float)(rng_normal(&rng) * 50);
+                draws[i] = i % 5 ? rng_u32(&rng) : i % 2 ? UINT32_MAX : 0;
+                x[i] = i % 7 ? x[i] : (float)((int)rng_below(&rng, 9) - 4) * 0.5f; /* ties */
+            }
+            for (int v = 0; v < 2; v++) {
+                vec_force_scalar(v == 1);
+                vec_round_levels(got[v], x, draws, n, 1.0, most);
+                vec_round_levels(near[v], x, NULL, n, 1.0, most);
+            }
+            vec_force_scalar(false);
+            assert_memory_equal(got[0], got[1], n * sizeof(int32_t));
+            assert_memory_equal(near[0], near[1], n * sizeof(int32_t));
+            for (size_t i = 0; i < n; i++) {
+                const double v = floor((double)x[i] + (double)draws[i] / 4294967296.0);
+                assert_int_equal(got[0][i], (int)fmin(fmax(v, -most), most));
+                assert_int_equal(near[0][i], (int)fmin(fmax(rint((double)x[i]), -most), most));
+            }
+        }
+}
+
+static void philox(void **state) {
+    (void)state;
+    const uint32_t ctr[4] = {0xfffffff0u - 60, 1, 0xffffffffu, 7}, key[2] = {3, 0xdeadbeefu};
+    for (size_t blocks = 0; blocks < 60; blocks++) {
+        uint32_t out[4 * 60], want[4];
+        vec_philox_u32(out, blocks, ctr, key);
+        for (size_t i = 0; i < blocks; i++) {
+            const uint32_t at[4] = {ctr[0] + (uint32_t)i, ctr[1], ctr[2], ctr[3]};
+            rng_philox4x32(at, key, want);
+            assert_memory_equal(out + 4 * i, want, sizeof want);
+        }
+    }
+}
+
 static void modular_addition(void **state) {
     (void)state;
     struct rng rng;
@@ -201,6 +245,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hadamard),
         cmocka_unit_test(modular_addition),
+        cmocka_unit_test(rounding),
+        cmocka_unit_test(philox),
         cmocka_unit_test(variants_give_the_same_bits),
         cmocka_unit_test(specials),
         cmocka_unit_test(against_plain_arithmetic),

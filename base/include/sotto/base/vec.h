@@ -20,6 +20,13 @@ void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale,
  * bits / 8) bytes. */
 void vec_pack_bits(uint8_t *packed, const uint32_t *values, size_t n, unsigned bits);
 void vec_unpack_bits(uint32_t *values, const uint8_t *packed, size_t n, unsigned bits);
+/* levels = floor(inverse x + draws / 2^32), which is an unbiased rounding when draws are uniform;
+ * the nearest integers, ties to even, when draws is NULL. Then into [-most, most]. x is finite. */
+void vec_round_levels(int32_t *levels, const float *x, const uint32_t *draws, size_t n,
+                      double inverse, int32_t most);
+/* 4 words for each of blocks counters, the first is ctr: Philox4x32-10 (rng_philox4x32). ctr[0] +
+ * blocks stays below 2^32. */
+void vec_philox_u32(uint32_t *out, size_t blocks, const uint32_t ctr[4], const uint32_t key[2]);
 /* acc = (acc + x) mod 2^bits, 1 <= bits <= 32; operands may hold more bits than that. */
 void vec_add_mod_u32(uint32_t *acc, const uint32_t *x, size_t n, unsigned bits);
 /* x = H x in place: the unnormalised Walsh-Hadamard transform in natural order, n a power of two (1
