@@ -21,7 +21,7 @@ static void test_all_keys(void **state) {
         "charging yes\nidle no\nunmetered on\nbattery_percent 40\n"
         "secure_aggregation preferred\nminimum_group 20\nrounds_between_min 5\nminimum_noise 0.5\n"
         "allowed_key 0101010101010101010101010101010101010101010101010101010101010101\n"
-        "checkin_min_ms 50\nexamples_bytes 1GiB\nexamples_age 30d",
+        "checkin_min_ms 50\nexamples_bytes 1GiB\nexamples_age 30d\nbackend cpu",
         &p, &err));
     assert_int_equal(p.session.bytes_per_day_max, 50u << 20);
     assert_int_equal(p.session.rounds_per_day_max, 4);
@@ -38,6 +38,7 @@ static void test_all_keys(void **state) {
     assert_int_equal(p.session.allowed_keys[0][31], 1);
     assert_int_equal(p.session.checkin_min_ms, 50);
     assert_int_equal(p.examples_bytes_max, 1u << 30);
+    assert_string_equal(p.backend, "cpu");
     assert_int_equal(p.examples_age_max_ms, 30ll * 86400000);
     buf_init(&text, 1u << 16);
     client_policy_print(&p, &text);
@@ -56,6 +57,8 @@ static void test_errors(void **state) {
     ASSERT_FAILS(parse("rounds_per_day", &p, &err), SOTTO_CONFIG, "needs a value");
     ASSERT_FAILS(parse("secure_aggregation maybe", &p, &err), SOTTO_CONFIG, "preferred");
     ASSERT_FAILS(parse("allowed_key 0102", &p, &err), SOTTO_CONFIG, "allowed_key");
+    ASSERT_FAILS(parse("backend abacus", &p, &err), SOTTO_CONFIG, "abacus");
+    ASSERT_OK(parse("backend auto", &p, &err));
     ASSERT_FAILS(parse("examples_age 30", &p, &err), SOTTO_CONFIG, "examples_age");
     ASSERT_FAILS(client_policy_parse("limits", view_of("idle\0yes", 8), &p, &err), SOTTO_CONFIG,
                  "not text");
