@@ -191,6 +191,20 @@ static struct view send_payload(struct sw *w, const struct session_action *a) {
     return view_of(w->store.message.data + at, n);
 }
 
+static void send(struct sw *w, const struct session_action *a) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf frame;
+    const struct view payload = send_payload(w, a);
+    assert_true(w->link);
+    buf_init(&frame, WIRE_CONTROL_MAX);
+    ASSERT_OK(wire_encode(a->message, &frame, &err)); /* all that is said must be sayable */
+    buf_deinit(&frame);
+    w->sends[a->message->which_body]++;
+    w->last_sent = *a->message;
+    if (!sw_chance(w, w->loss_permille))
+        sw_coordinator(w, a->message, payload);
+}
+
 static void store_outcome(struct sw *w, const struct session_action *a) {
     assert_memory_equal(a->terms_hash.b, w->hash.b, WIRE_HASH);
     assert_int_equal(w->store.stage, SESSION_READY);
@@ -224,20 +238,9 @@ static void execute(struct sw *w, const struct session_action *a) {
         w->link = w->connecting = false;
         drop_mail(w);
         break;
-    case SESSION_DO_SEND: {
-        struct sotto_error err = SOTTO_ERROR_INIT;
-        struct buf frame;
-        const struct view payload = send_payload(w, a);
-        assert_true(w->link);
-        buf_init(&frame, WIRE_CONTROL_MAX);
-        ASSERT_OK(wire_encode(a->message, &frame, &err));
-        buf_deinit(&frame);
-        w->sends[a->message->which_body]++;
-        w->last_sent = *a->message;
-        if (!sw_chance(w, w->loss_permille))
-            sw_coordinator(w, a->message, payload);
+    case SESSION_DO_SEND:
+        send(w, a);
         break;
-    }
     case SESSION_DO_STORE_TERMS:
         w->store.stage = SESSION_ACCEPTED;
         w->store.have_task = true;
