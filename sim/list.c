@@ -61,7 +61,7 @@ int list_command(struct cli *cli) {
     buf_printf(&out, "data sets (data.name)\n"
                      "  generator    drawn handwritten digits, one writer a client; needs no file\n"
                      "  drawn        patterns under noise, in the shape that the model takes\n"
-                     "  mnist, fashion-mnist, cifar10    below --data DIR\n"
+                     "  mnist, fashion-mnist, cifar10, fsdd, shakespeare    below --data DIR\n"
                      "  IMAGES,LABELS    two IDX files\n"
                      "  FILE.csv    numbers, the label last\n");
     fwrite(out.data, 1, out.len, stdout);

@@ -12,7 +12,7 @@ static const char *const delta_names[] = {
 /* clang-format off */
 #define SIM_DATA_ROWS \
     {"data.name", CONFIG_STR, HERE(data), "generator", 0, 0, NULL, 0, "", \
-     "Training examples: generator (drawn digits), drawn (patterns under noise in the model's shape), mnist, fashion-mnist, cifar10, IMAGES,LABELS (IDX) or a .csv file."}, \
+     "Training examples: generator (drawn digits), drawn (patterns under noise in the model's shape), mnist, fashion-mnist, cifar10, fsdd, shakespeare, IMAGES,LABELS (IDX) or a .csv file."}, \
     {"data.dir", CONFIG_STR, HERE(data_dir), "", 0, 0, NULL, CONFIG_PATH, "", \
      "Folder of a named data set, also of its test part; --data is the same."}, \
     {"data.seed", CONFIG_U64, HERE(data_seed), "1", 0, 9007199254740992.0, NULL, 0, "", \

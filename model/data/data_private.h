@@ -57,4 +57,15 @@ extern const struct data_schema data_cifar10_schema;
 enum sotto_status dataset_parse_cifar10(struct view file, const char *name, struct dataset *d,
                                         size_t *done, struct sotto_error *err);
 
+/* fsdd.c: a WAVE file's samples (16-bit mono at 8 kHz, 256 at the least), borrowed from it, and
+ * their picture of 32 moments by 32 mel bands. */
+extern const struct data_schema data_fsdd_schema;
+enum sotto_status data_parse_wav(struct view file, const char *name, struct view *pcm,
+                                 struct sotto_error *err);
+void data_sound_picture(struct view pcm, uint8_t out[32 * 32]);
+/* shakespeare.c: one play. */
+extern const struct data_schema data_shakespeare_schema;
+enum sotto_status data_parse_play(struct view text, const char *name, bool test,
+                                  struct dataset *out, struct sotto_error *err);
+
 #endif

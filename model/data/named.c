@@ -69,15 +69,35 @@ static enum sotto_status named_cifar10(const char *dir, bool test, struct datase
     return dataset_read_cifar10(list, count, out, err);
 }
 
+static enum sotto_status
+named_folder(const char *dir, const char *folder, bool test,
+             enum sotto_status (*read)(const char *, bool, struct dataset *, struct sotto_error *),
+             struct dataset *out, struct sotto_error *err) {
+    char path[IO_PATH_MAX];
+    const enum sotto_status status = io_join(path, sizeof path, dir, folder, err);
+    if (status == SOTTO_OK && !io_exists(path))
+        return SOTTO_FAIL(err, SOTTO_NOT_FOUND, "%s: no such folder", data_shown(path));
+    return status == SOTTO_OK ? read(path, test, out, err) : status;
+}
+
+static enum sotto_status named_fsdd(const char *dir, bool test, struct dataset *out,
+                                    struct sotto_error *err) {
+    return named_folder(dir, "fsdd/recordings", test, dataset_read_fsdd, out, err);
+}
+
+static enum sotto_status named_shakespeare(const char *dir, bool test, struct dataset *out,
+                                           struct sotto_error *err) {
+    return named_folder(dir, "shakespeare", test, dataset_read_shakespeare, out, err);
+}
+
 /* One row a data set: see docs/howto/add-a-data-set.md. */
 static const struct {
     const char *name;
     enum sotto_status (*read)(const char *dir, bool test, struct dataset *out,
                               struct sotto_error *err);
 } named_sets[] = {
-    {"mnist", named_mnist},
-    {"fashion-mnist", named_fashion},
-    {"cifar10", named_cifar10},
+    {"mnist", named_mnist}, {"fashion-mnist", named_fashion},   {"cifar10", named_cifar10},
+    {"fsdd", named_fsdd},   {"shakespeare", named_shakespeare},
 };
 
 enum sotto_status dataset_read_named(const char *name, const char *dir, bool test,

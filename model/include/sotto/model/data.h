@@ -65,8 +65,17 @@ enum sotto_status dataset_read_cifar10(const char *const *paths, size_t path_cou
  * line; f32 features. classes is the largest label + 1, at least 2: a caller whose part may lack
  * the last classes raises it. Errors name file and line. */
 enum sotto_status dataset_read_csv(const char *path, struct dataset *out, struct sotto_error *err);
+/* The Free Spoken Digit Dataset's folder of recordings: u8 pictures of 32 moments by 32 mel bands;
+ * recordings 0 to 4 of each digit and speaker are the test part; keys are speakers by name. */
+enum sotto_status dataset_read_fsdd(const char *dir, bool test, struct dataset *out,
+                                    struct sotto_error *err);
+/* A folder of plays with speaker mark-up (HTML): predict a character from the eight before it, u8
+ * one-hot of 77; the last fifth of each role's text is the test part; keys are roles of plays. */
+enum sotto_status dataset_read_shakespeare(const char *dir, bool test, struct dataset *out,
+                                           struct sotto_error *err);
 /* A named data set below dir: "mnist", "fashion-mnist" (train or test part, with keys for mnist
- * when the QMNIST labels are there), "cifar10". NOT_FOUND names the missing file. */
+ * when the QMNIST labels are there), "cifar10", "fsdd", "shakespeare". NOT_FOUND names the missing
+ * file. */
 enum sotto_status dataset_read_named(const char *name, const char *dir, bool test,
                                      struct dataset *out, struct sotto_error *err);
 
