@@ -180,6 +180,51 @@ static void terms_rule_and_pipeline(void **state) {
     BREAK_TERMS(t.pipeline.fraction_bits = 41, "pipeline.fraction_bits");
 }
 
+/* Terms of sums under masks: nothing is sealed to the round, the pipeline is common to all. */
+static void masked_terms(sotto_Terms *t) {
+    sample_terms(t);
+    t->round_key.size = 0;
+    t->n_max = 100;
+    t->privacy = (sotto_PrivacyTerms){.secure_aggregation = 2,
+                                      .minimum_group = 10,
+                                      .ring_bits = 16,
+                                      .exchange_ms = 30000,
+                                      .adversary = 2,
+                                      .adversarial = 0.05f,
+                                      .dropout = 0.3f};
+    t->pipeline.clip_norm = 3.0f;
+    t->pipeline.keep = 0.1f;
+    t->pipeline.bits = 9;
+    t->pipeline.support = 1;
+    t->pipeline.rotate_log2 = 15;
+    t->pipeline.range = 0.1f;
+}
+
+#define BREAK_MASKED(change, field) BREAK_TERMS((masked_terms(&t), change), field)
+
+static void terms_under_masks(void **state) {
+    (void)state;
+    BREAK_MASKED(t.privacy.ring_bits = 18, "privacy.ring_bits");
+    BREAK_MASKED(t.privacy.ring_bits = 0, "privacy.ring_bits");
+    BREAK_MASKED(t.privacy.minimum_group = 9, "privacy.minimum_group");
+    BREAK_MASKED(t.privacy.adversary = 0, "privacy.adversary");
+    BREAK_MASKED(t.privacy.adversary = 3, "privacy.adversary");
+    BREAK_MASKED(t.privacy.adversarial = 1.5f, "privacy.adversarial");
+    BREAK_MASKED(t.privacy.dropout = NAN, "privacy.dropout");
+    BREAK_MASKED(t.privacy.secure_aggregation = 3, "privacy.secure_aggregation");
+    BREAK_MASKED(t.n_max = 9, "n_max");
+    BREAK_MASKED(t.n_max = 16385, "n_max");
+    BREAK_MASKED(t.pipeline.support = 0, "pipeline.support");
+    BREAK_MASKED(t.pipeline.support = 3, "pipeline.support");
+    BREAK_MASKED(t.pipeline.range = 0.0f, "pipeline.range");
+    BREAK_MASKED(t.pipeline.range = INFINITY, "pipeline.range");
+    BREAK_MASKED(t.pipeline.bits = 32, "pipeline.bits");
+    BREAK_MASKED(t.pipeline.rotate_log2 = 16, "pipeline.rotate_log2");
+    BREAK_MASKED(t.pipeline.rotate_log2 = 2, "pipeline.rotate_log2");
+    /* A ring without masks is a mistake of its maker. */
+    BREAK_TERMS(t.privacy.ring_bits = 16, "privacy.ring_bits");
+}
+
 /* What may be left out. */
 static void accepted(void **state) {
     (void)state;
@@ -193,8 +238,11 @@ static void accepted(void **state) {
     ASSERT_OK(wire_terms_encode(&t, &b, &err));
     sample_terms(&t);
     t.pipeline.bits = 32;
-    t.privacy.secure_aggregation = 2;
-    t.round_key.size = 0;
+    ASSERT_OK(wire_terms_encode(&t, &b, &err));
+    masked_terms(&t);
+    ASSERT_OK(wire_terms_encode(&t, &b, &err));
+    t.kind = sotto_Kind_KIND_EVALUATE;
+    t.pipeline.range = 0.0f;
     ASSERT_OK(wire_terms_encode(&t, &b, &err));
     sotto_Envelope m = sotto_Envelope_init_zero;
     m.which_body = sotto_Envelope_check_in_reply_tag;
@@ -249,9 +297,13 @@ static void set_text(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_ins), cmocka_unit_test(packages_and_reports),
-        cmocka_unit_test(terms),     cmocka_unit_test(terms_rule_and_pipeline),
-        cmocka_unit_test(accepted),  cmocka_unit_test(received),
+        cmocka_unit_test(check_ins),
+        cmocka_unit_test(packages_and_reports),
+        cmocka_unit_test(terms),
+        cmocka_unit_test(terms_rule_and_pipeline),
+        cmocka_unit_test(terms_under_masks),
+        cmocka_unit_test(accepted),
+        cmocka_unit_test(received),
         cmocka_unit_test(set_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
