@@ -64,10 +64,12 @@ static uint32_t draw_blocks(struct rng *r, uint32_t *out, uint32_t n) {
 }
 #else
 static uint32_t draw_blocks(struct rng *r, uint32_t *out, uint32_t n) {
-    (void)r;
-    (void)out;
-    (void)n;
-    return 0;
+    const uint32_t blocks = n / 4;
+    if (blocks >= UINT32_MAX - r->ctr[0])
+        return 0;
+    vec_philox_u32(out, blocks, r->ctr, r->key);
+    r->ctr[0] += blocks;
+    return 4 * blocks;
 }
 #endif
 

@@ -150,22 +150,10 @@ static void round_chunk(struct encoder *e, int32_t *levels, const float *x, uint
                         double inverse) {
     const int32_t level_max = codec_level_max(e->spec->pipeline.bits);
     uint32_t draws[CODEC_CHUNK];
-    if (e->spec->pipeline.stochastic) {
+    const bool stochastic = e->spec->pipeline.stochastic;
+    if (stochastic)
         codec_draw(e->rng, draws, n);
-        for (uint32_t i = 0; i < n; i++) {
-            const double scaled = (double)x[i] * inverse;
-            const double shifted = scaled + (double)draws[i] * 0x1p-32;
-            levels[i] = (int32_t)shifted;
-            levels[i] -= (double)levels[i] > shifted; /* floor */
-        }
-    } else {
-        for (uint32_t i = 0; i < n; i++)
-            levels[i] = (int32_t)lrint((double)x[i] * inverse);
-    }
-    for (uint32_t i = 0; i < n; i++)
-        levels[i] = levels[i] > level_max    ? level_max
-                    : levels[i] < -level_max ? -level_max
-                                             : levels[i];
+    vec_round_levels(levels, x, stochastic ? draws : NULL, n, inverse, level_max);
 }
 
 /* Values become what the other side decodes, codes say so in bits. */
