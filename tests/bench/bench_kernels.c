@@ -114,16 +114,17 @@ static void fill(struct one *o, const struct bench_case *c, struct kern_exec *e)
     struct rng rng;
     rng_init(&rng, 1, 0, 0, RNG_GENERATE);
     for (uint32_t b = 0; b < o->p.buffer_count; b++) {
-        float *x = kern_exec_host(e, b);
+        float *x = mem_array(o->buffers[b].count, sizeof(float));
         bool gradient = (c->shape == CONV_DX && b == o->instr.args[0]) ||
                         (c->shape == CONV_DW && b == o->instr.args[1]);
-        if (o->buffers[b].dtype != KERN_F32)
-            continue;
-        for (uint32_t i = 0; i < o->buffers[b].count; i++) {
+        for (uint32_t i = 0; x && i < o->buffers[b].count; i++) {
             x[i] = 2.0f * rng_f32(&rng) - 1.0f;
             if (gradient && rng_f64(&rng) < c->zeros)
                 x[i] = 0.0f;
         }
+        if (x && o->buffers[b].dtype == KERN_F32)
+            kern_exec_write(e, b, x);
+        mem_free(x);
     }
 }
 
