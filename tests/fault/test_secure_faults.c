@@ -243,29 +243,19 @@ static void store_action(struct world *w, const struct round_action *a) {
 }
 
 static void start_action(struct world *w, const struct round_action *a) {
-    const struct job j = {JOB_OPEN, a->round, a->group, a->attempt, a->exchange};
+    static const struct {
+        enum round_action_kind action;
+        enum job_kind job;
+    } jobs[] = {{ROUND_DO_OPEN, JOB_OPEN},      {ROUND_DO_GROUP, JOB_GROUP},
+                {ROUND_DO_REGROUP, JOB_GROUP},  {ROUND_DO_CLOSE, JOB_CLOSE},
+                {ROUND_DO_SUM, JOB_SUM},        {ROUND_DO_FAIL_GROUP, JOB_FAIL},
+                {ROUND_DO_ADVANCE, JOB_ADVANCE}};
     uint32_t count = 0;
     const struct round_member *m = round_members(w->engine, &count);
+    for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
+        if (jobs[i].action == a->kind)
+            add_job(w, (struct job){jobs[i].job, a->round, a->group, a->attempt, a->exchange});
     switch ((int)a->kind) {
-    case ROUND_DO_OPEN:
-        add_job(w, j);
-        break;
-    case ROUND_DO_GROUP:
-    case ROUND_DO_REGROUP:
-        add_job(w, (struct job){JOB_GROUP, a->round, a->group, a->attempt, 0});
-        break;
-    case ROUND_DO_CLOSE:
-        add_job(w, (struct job){JOB_CLOSE, a->round, a->group, a->attempt, a->exchange});
-        break;
-    case ROUND_DO_SUM:
-        add_job(w, (struct job){JOB_SUM, a->round, a->group, 0, 0});
-        break;
-    case ROUND_DO_FAIL_GROUP:
-        add_job(w, (struct job){JOB_FAIL, a->round, a->group, 0, 0});
-        break;
-    case ROUND_DO_ADVANCE:
-        add_job(w, (struct job){JOB_ADVANCE, a->round, 0, 0, 0});
-        break;
     case ROUND_DO_PLAN:
         post(w, (struct message){.kind = PLAN, .serial = (uint32_t)a->serial, .round = a->round});
         break;
@@ -424,33 +414,23 @@ static void job_end(struct world *w, const struct job *j, bool ok) {
 
 static void run_job(struct world *w, uint32_t at) {
     const struct job j = w->jobs[at];
+    struct round_event failed = {.kind = ROUND_EV_SUMMED, .round = j.round, .group = j.group};
     memmove(&w->jobs[at], &w->jobs[at + 1], (w->job_count - at - 1) * sizeof j);
     w->job_count--;
-    switch (j.kind) {
-    case JOB_OPEN:
+    if (j.kind == JOB_OPEN) {
         job_open(w, &j);
-        break;
-    case JOB_GROUP:
+    } else if (j.kind == JOB_GROUP) {
         job_group(w, &j);
-        break;
-    case JOB_CLOSE:
+    } else if (j.kind == JOB_CLOSE) {
         job_close(w, &j);
-        break;
-    case JOB_SUM:
-        if (chance(w, 30)) /* shares that do not open: the engine asks for the group's end */
-            event(w, (struct round_event){
-                         .kind = ROUND_EV_SUMMED, .round = j.round, .group = j.group});
-        else
-            job_end(w, &j, true);
-        break;
-    case JOB_FAIL:
-        job_end(w, &j, false);
-        break;
-    case JOB_ADVANCE:
+    } else if (j.kind == JOB_ADVANCE) {
         w->store.open = false;
         w->store.train_done += w->store.kind == ROUND_TRAIN;
         event(w, (struct round_event){.kind = ROUND_EV_ADVANCED, .round = j.round, .ok = true});
-        break;
+    } else if (j.kind == JOB_SUM && chance(w, 30)) {
+        event(w, failed); /* shares that do not open: the engine asks for the group's end */
+    } else {
+        job_end(w, &j, j.kind == JOB_SUM);
     }
 }
 
