@@ -82,8 +82,8 @@ enum sotto_status dataset_parse_idx(struct view images, const char *images_name,
         data_source_close(&xs);
         return status;
     }
-    uint32_t dims[3], label_count;
-    size_t image_bytes, label_bytes;
+    uint32_t dims[3] = {0}, label_count = 0;
+    size_t image_bytes = 0, label_bytes = 0;
     TRY(idx_header(&xs, IDX_MAGIC_IMAGES, 3, 1, dims, &image_bytes, err));
     TRY(idx_header(&ys, IDX_MAGIC_LABELS, 1, 1, &label_count, &label_bytes, err));
     if (label_count != dims[0])
@@ -181,7 +181,7 @@ enum sotto_status dataset_parse_qmnist(struct dataset *d, struct view rows, cons
     enum sotto_status status = data_source_open(&s, rows, name, err);
     if (status != SOTTO_OK)
         return status;
-    uint32_t dims[2];
+    uint32_t dims[2] = {0};
     size_t bytes;
     TRY(idx_header(&s, IDX_MAGIC_QMNIST, 2, 4, dims, &bytes, err));
     if (dims[1] != QMNIST_COLUMNS)
