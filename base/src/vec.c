@@ -65,6 +65,11 @@ static void dequant_scalar(float *out, const int8_t *q, size_t n, float scale) {
         out[i] = scale * (float)q[i];
 }
 
+static void dequant_row_scalar(float *out, const int8_t *q, const float *scale, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        out[i] = scale[i] * (float)q[i];
+}
+
 static void u8_scalar(float *out, const uint8_t *x, size_t n, float scale, float shift) {
     for (size_t i = 0; i < n; i++)
         out[i] = scale * (float)x[i] + shift;
@@ -124,6 +129,7 @@ const struct vec_ops vec_ops_scalar = {
     .sub_f32 = sub_scalar,
     .add_f32 = add_scalar,
     .dequant_i8_f32 = dequant_scalar,
+    .dequant_row_f32 = dequant_row_scalar,
     .u8_f32 = u8_scalar,
     .round_levels = round_levels_scalar,
     .philox_u32 = philox_scalar,
@@ -191,6 +197,10 @@ void vec_add_f32(float *out, const float *a, const float *b, size_t n) {
 
 void vec_dequant_i8_f32(float *out, const int8_t *q, size_t n, float scale) {
     ops()->dequant_i8_f32(out, q, n, scale);
+}
+
+void vec_dequant_row_f32(float *out, const int8_t *q, const float *scale, size_t n) {
+    ops()->dequant_row_f32(out, q, scale, n);
 }
 
 void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale, float shift) {

@@ -99,6 +99,15 @@ AVX2 static void dequant_avx2(float *out, const int8_t *q, size_t n, float scale
     vec_ops_scalar.dequant_i8_f32(out + i, q + i, n - i, scale);
 }
 
+AVX2 static void dequant_row_avx2(float *out, const int8_t *q, const float *scale, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const __m256 v = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(q + i)));
+        _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_loadu_ps(scale + i), v));
+    }
+    vec_ops_scalar.dequant_row_f32(out + i, q + i, scale + i, n - i);
+}
+
 AVX2 static void u8_avx2(float *out, const uint8_t *x, size_t n, float scale, float shift) {
     const __m256 vs = _mm256_set1_ps(scale), vt = _mm256_set1_ps(shift);
     size_t i = 0;
@@ -264,6 +273,7 @@ const struct vec_ops vec_ops_avx2 = {
     .sub_f32 = sub_avx2,
     .add_f32 = add_avx2,
     .dequant_i8_f32 = dequant_avx2,
+    .dequant_row_f32 = dequant_row_avx2,
     .u8_f32 = u8_avx2,
     .round_levels = round_levels_avx2,
     .philox_u32 = philox_avx2,

@@ -15,6 +15,7 @@ struct vec_ops {
     void (*sub_f32)(float *out, const float *a, const float *b, size_t n);
     void (*add_f32)(float *out, const float *a, const float *b, size_t n);
     void (*dequant_i8_f32)(float *out, const int8_t *q, size_t n, float scale);
+    void (*dequant_row_f32)(float *out, const int8_t *q, const float *scale, size_t n);
     void (*u8_f32)(float *out, const uint8_t *x, size_t n, float scale, float shift);
     void (*round_levels)(int32_t *levels, const float *x, const uint32_t *draws, size_t n,
                          double inverse, int32_t most);

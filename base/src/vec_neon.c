@@ -90,6 +90,18 @@ static void dequant_neon(float *out, const int8_t *q, size_t n, float scale) {
     vec_ops_scalar.dequant_i8_f32(out + i, q + i, n - i, scale);
 }
 
+static void dequant_row_neon(float *out, const int8_t *q, const float *scale, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        const int16x8_t w = vmovl_s8(vld1_s8(q + i));
+        const float32x4_t lo = vcvtq_f32_s32(vmovl_s16(vget_low_s16(w)));
+        const float32x4_t hi = vcvtq_f32_s32(vmovl_high_s16(w));
+        vst1q_f32(out + i, vmulq_f32(vld1q_f32(scale + i), lo));
+        vst1q_f32(out + i + 4, vmulq_f32(vld1q_f32(scale + i + 4), hi));
+    }
+    vec_ops_scalar.dequant_row_f32(out + i, q + i, scale + i, n - i);
+}
+
 static void u8_neon(float *out, const uint8_t *x, size_t n, float scale, float shift) {
     const float32x4_t vs = vdupq_n_f32(scale), vt = vdupq_n_f32(shift);
     size_t i = 0;
@@ -251,6 +263,7 @@ const struct vec_ops vec_ops_neon = {
     .sub_f32 = sub_neon,
     .add_f32 = add_neon,
     .dequant_i8_f32 = dequant_neon,
+    .dequant_row_f32 = dequant_row_neon,
     .u8_f32 = u8_neon,
     .round_levels = round_levels_neon,
     .philox_u32 = philox_neon,

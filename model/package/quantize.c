@@ -183,17 +183,15 @@ static void get_i8(const struct layout_segment *s, struct reader *r, float *w) {
     struct view q = reader_bytes(r, s->count, "int8 weights");
     if (r->status != SOTTO_OK)
         return;
-    for (uint32_t row = rows; row-- > 0;) { /* the scales wait in row 0 */
-        for (uint32_t c = 0; c < channels; c++) {
-            size_t i = (size_t)row * channels + c;
-            int8_t v = (int8_t)q.p[i];
-            if (v == INT8_MIN) {
-                r->off = scales_at;
-                reader_fail(r, SOTTO_CORRUPT, "int8 weights");
-                return;
-            }
-            w[i] = w[c] * (float)v;
-        }
+    if (memchr(q.p, (unsigned char)INT8_MIN, q.n)) {
+        r->off = scales_at;
+        reader_fail(r, SOTTO_CORRUPT, "int8 weights");
+        return;
+    }
+    const int8_t *codes = (const int8_t *)q.p;
+    for (size_t at = (size_t)rows * channels; at > 0;) { /* the scales wait in row 0 */
+        at -= channels;
+        vec_dequant_row_f32(w + at, codes + at, w, channels);
     }
 }
 

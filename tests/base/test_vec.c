@@ -61,6 +61,7 @@ static void compare(struct data *d, size_t off, size_t n) {
     BOTH(vec_add_f32(out, a, b, n));
     BOTH((memcpy(out, a, n * sizeof *a), vec_scale_f32(out, n, 0.3f)));
     BOTH(vec_dequant_i8_f32(out, d->q + off, n, 0.0173f));
+    BOTH(vec_dequant_row_f32(out, d->q + off, b, n));
     BOTH(vec_u8_f32(out, d->u + off, n, 1 / 255.f, -0.1f));
 #undef BOTH
     vec_force_scalar(false);

@@ -14,6 +14,8 @@ void vec_scale_f32(float *x, size_t n, float a);                        /* x = a
 void vec_sub_f32(float *out, const float *a, const float *b, size_t n); /* out = a - b */
 void vec_add_f32(float *out, const float *a, const float *b, size_t n);
 void vec_dequant_i8_f32(float *out, const int8_t *q, size_t n, float scale); /* out = scale q */
+/* out[i] = scale[i] q[i]: a row of weights with a scale a channel; out may be scale. */
+void vec_dequant_row_f32(float *out, const int8_t *q, const float *scale, size_t n);
 void vec_u8_f32(float *out, const uint8_t *x, size_t n, float scale,
                 float shift); /* scale x + shift */
 /* Bit-packing of values < 2^bits, 1 <= bits <= 32, little-endian bit order; packed holds ceil(n
