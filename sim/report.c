@@ -10,6 +10,7 @@
 
 #define LINE_MAX_BYTES (1u << 16)
 #define EVENTS_FILE    "events.out.tfevents.0000000001.sotto"
+#define BAR_WIDTH      20
 #define SHOW_EVERY_NS  250000000u
 
 static const char csv_head[] =
@@ -205,6 +206,16 @@ static void keep_point(struct report *r, const struct sim_round_result *o,
     r->bytes[r->count++] = (double)t->bytes_up;
 }
 
+/* "[#####---------------] " on a terminal's last line. */
+static void put_bar(FILE *out, double part) {
+    char bar[BAR_WIDTH + 1];
+    const size_t done = (size_t)(fmin(fmax(part, 0), 1) * BAR_WIDTH);
+    memset(bar, '-', BAR_WIDTH);
+    memset(bar, '#', done);
+    bar[BAR_WIDTH] = '\0';
+    fprintf(out, "[%s] ", bar);
+}
+
 static void say_round(struct report *r, const struct sim_round_result *o,
                       const struct sim_totals *t) {
     char up[32], down[32], left[32] = "";
@@ -221,6 +232,8 @@ static void say_round(struct report *r, const struct sim_round_result *o,
                             (uint64_t)((double)(rounds - t->rounds) / rate * 1e3));
     if (r->live)
         fputs("\r\033[K", r->out);
+    if (r->live && rounds && !told && !last)
+        put_bar(r->out, (double)t->rounds / (double)rounds);
     fprintf(r->out, "%s %u", o->evaluation ? "evaluation" : "round",
             o->evaluation ? o->round : t->rounds);
     if (rounds && !o->evaluation)
