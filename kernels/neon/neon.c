@@ -14,6 +14,9 @@
 #ifndef HWCAP_ASIMDDP
 #define HWCAP_ASIMDDP (1u << 20)
 #endif
+#ifndef HWCAP2_BF16
+#define HWCAP2_BF16 (1u << 14)
+#endif
 #ifndef HWCAP2_I8MM
 #define HWCAP2_I8MM (1u << 13)
 #endif
@@ -64,6 +67,8 @@ static void fill(void) {
     tiles = in_order() ? &neon_tiles_small : &neon_tiles_wide;
     override(kern_ops_neon);
     override(products);
+    if (getauxval(AT_HWCAP2) & HWCAP2_BF16)
+        table.ops[KERN_GEMM_BF16] = (struct kern_impl){neon_gemm_bf16, neon_gemm_bf16_scratch};
 }
 
 enum neon_i8 neon_i8_way(void) {

@@ -33,5 +33,6 @@ const struct kern_backend kern_ref = {
             [KERN_DEQUANT_I8] = {kern_dequant_i8_ref, NULL},
             [KERN_GEMM_I8] = {kern_gemm_i8_ref, NULL},
             [KERN_GEMM_W8] = {kern_gemm_w8_ref, NULL},
+            [KERN_GEMM_BF16] = {kern_gemm_bf16_ref, NULL},
         },
 };

@@ -35,6 +35,33 @@ void kern_gemm_i8_ref(const struct kern_ctx *c, const struct kern_instr *in) {
         }
 }
 
+/* The nearest bfloat16, ties to even: the upper half of the bits. */
+static double round_bf16(float x) {
+    uint32_t bits;
+    if (x != x)
+        return (double)x;
+    memcpy(&bits, &x, sizeof(bits));
+    bits += 0x7fff + (bits >> 16 & 1);
+    bits &= 0xffff0000u;
+    memcpy(&x, &bits, sizeof(bits));
+    return (double)x;
+}
+
+void kern_gemm_bf16_ref(const struct kern_ctx *c, const struct kern_instr *in) {
+    const struct kern_gemm *g = &in->u.gemm;
+    const float *a = kern_f32(c, in, 0), *b = kern_f32(c, in, 1), *bias = kern_f32(c, in, 3);
+    float *out = kern_f32(c, in, 2);
+    size_t n = g->n, k = g->k;
+    for (size_t i = 0; i < g->m; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0.0;
+            for (size_t l = 0; l < k; l++)
+                sum += round_bf16(a[i * k + l]) * round_bf16(b[l * n + j]);
+            float v = (float)sum + (bias ? bias[j] : 0.0f);
+            out[i * n + j] = kern_act_value(g->act, g->slope, v);
+        }
+}
+
 void kern_gemm_w8_ref(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_gemm *g = &in->u.gemm;
     const float *a = kern_f32(c, in, 0), *scale = kern_f32(c, in, 2), *bias = kern_f32(c, in, 4);

@@ -56,6 +56,7 @@ static const struct {
     [KERN_QUANT_I8] = {3, {IN(F32), OUT(I8), OUT(F32)}},
     [KERN_DEQUANT_I8] = {3, {IN(I8), IN(F32), OUT(F32)}},
     [KERN_GEMM_I8] = {3, {IN(I8), IN(I8), OUT(I32)}},
+    [KERN_GEMM_BF16] = {4, {IN(F32), IN(F32), OUT(F32), IN_OPT(F32)}},
     [KERN_GEMM_W8] = {5, {IN(F32), IN(I8), IN(F32), OUT(F32), IN_OPT(F32)}},
 };
 
@@ -126,11 +127,11 @@ static const char *check_gemm(const struct kern_instr *in, uint64_t *want) {
     const char *bad = check_factors(g->scale, g->beta, g->weight_decay);
     return bad ? bad : check_act(g->act, g->slope);
 }
-/* Products of integers: plain ones only. */
+/* Products of integers and of short floats: plain ones only. */
 static const char *check_gemm_i8(const struct kern_instr *in, uint64_t *want) {
     const struct kern_gemm *g = &in->u.gemm;
     if (g->trans_a || g->trans_b || g->scale != KERN_SCALE_ONE || g->beta != KERN_BETA_ZERO)
-        return "transposes, scale and beta are not for integers";
+        return "transposes, scale and beta are for fp32 alone";
     want[0] = PRODUCT(g->m, g->k);
     want[1] = PRODUCT(g->k, g->n);
     if (in->op == KERN_GEMM_I8) {
@@ -138,6 +139,11 @@ static const char *check_gemm_i8(const struct kern_instr *in, uint64_t *want) {
         if (g->k >= 1u << 17)
             return "k is 2^17 or more";
         return g->act == KERN_ACT_NONE ? NULL : "integers have no activation";
+    }
+    if (in->op == KERN_GEMM_BF16) {
+        want[2] = PRODUCT(g->m, g->n);
+        want[3] = g->n;
+        return check_act(g->act, g->slope);
     }
     want[2] = want[4] = g->n;
     want[3] = PRODUCT(g->m, g->n);
@@ -257,6 +263,7 @@ static const char *check_attributes(const struct kern_instr *in, uint64_t *want)
         return check_gemm(in, want);
     case KERN_GEMM_I8:
     case KERN_GEMM_W8:
+    case KERN_GEMM_BF16:
         return check_gemm_i8(in, want);
     case KERN_CONV2D:
     case KERN_CONV2D_POOL:

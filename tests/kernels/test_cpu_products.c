@@ -25,7 +25,7 @@ static void compare(struct harness *h, uint32_t out, const uint32_t *inputs, uns
         if (inputs[i] != KERN_NONE)
             harness_abs(h, inputs[i]);
     harness_abs(h, out);
-    if (in->op == KERN_GEMM) {
+    if (in->op == KERN_GEMM || in->op == KERN_GEMM_BF16) {
         in->u.gemm.scale = KERN_SCALE_ONE;
         in->u.gemm.act = KERN_ACT_NONE;
     } else {
@@ -99,6 +99,26 @@ static void test_gemm_i8(void **state) {
         harness_run(&h, harness_backend());
         assert_memory_equal(want, h.result[c], g.m * g.n * sizeof(int32_t));
         mem_free(want);
+        harness_deinit(&h);
+    }
+}
+
+static void test_gemm_bf16(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < CASES; i++) {
+        struct harness h;
+        harness_init(&h, test_seed() + i, 1);
+        struct kern_gemm g = {.m = harness_pick(&h, 1, i % 3 ? 30 : 100)};
+        g.n = harness_pick(&h, 1, 60);
+        g.k = harness_pick(&h, 1, i % 5 ? 80 : 600);
+        g.act = pick_act(&h);
+        g.slope = 0.1f;
+        uint32_t a = harness_f32(&h, g.m * g.k), b = harness_f32(&h, g.k * g.n);
+        uint32_t c = harness_f32(&h, g.m * g.n);
+        uint32_t bias = harness_pick(&h, 0, 1) ? harness_f32(&h, g.n) : KERN_NONE;
+        harness_instr(&h, KERN_GEMM_BF16, (uint32_t[]){a, b, c, bias}, 4)->u.gemm = g;
+        compare(&h, c, (uint32_t[]){a, b, bias}, 3, g.k,
+                g.act > KERN_ACT_LEAKY_RELU ? 1e-6 : 1e-37);
         harness_deinit(&h);
     }
 }
@@ -266,7 +286,7 @@ int main(void) {
         cmocka_unit_test(test_gemm),        cmocka_unit_test(test_conv2d),
         cmocka_unit_test(test_conv2d_pool), cmocka_unit_test(test_conv2d_dx),
         cmocka_unit_test(test_conv2d_dw),   cmocka_unit_test(test_gemm_i8),
-        cmocka_unit_test(test_gemm_w8),
+        cmocka_unit_test(test_gemm_w8),     cmocka_unit_test(test_gemm_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,7 +154,8 @@ struct kern_quant {
     X(QUANT_I8, "quant_i8", quant, 3)     /* x, q (i8), scale[channels] (f32) */                   \
     X(DEQUANT_I8, "dequant_i8", quant, 3) /* q, scale, x */                                        \
     X(GEMM_I8, "gemm_i8", gemm, 3)        /* A (i8 [m][k]), B (i8 [k][n]), C (i32): exact */       \
-    X(GEMM_W8, "gemm_w8", gemm, 5)        /* A (f32), W (i8 [k][n]), scale[n], C (f32), [bias] */
+    X(GEMM_W8, "gemm_w8", gemm, 5)        /* A (f32), W (i8 [k][n]), scale[n], C (f32), [bias] */  \
+    X(GEMM_BF16, "gemm_bf16", gemm, 4)    /* A, B, C, [bias] */
 
 /* Rules that every backend keeps:
  * - rows at or past step.rows of the batch are padding: SOFTMAX_XENT and SOFT_XENT give them zero
@@ -172,7 +173,9 @@ struct kern_quant {
  * - GEMM_I8: C = A B in integers, k < 2^17, so that no sum leaves 32 bits: the same bits
  * everywhere.
  * - GEMM_W8: C = act(A (scale W) + bias), the weights of a package as they lie: nothing unpacks
- * them to memory. Both take no transposes, no scale and no beta.
+ * them to memory.
+ * - GEMM_BF16: C = act(A B + bias), A and B rounded to bfloat16 (nearest, ties to even; infinite
+ * past its range), sums in fp32. None of the three takes transposes, scale or beta.
  * - arg max ties take the first; POOL_MAX ties take the first in row-major order; NaN never wins.
  */
 struct kern_clip {
