@@ -245,25 +245,41 @@ static void clear_lane_metrics(struct kern_exec *e, uint32_t lane) {
     show_metrics(e, lane);
 }
 
+void kern_exec_load_lane_params(struct kern_exec *e, uint32_t lane, const float *params) {
+    put(e, lane, e->p->param_offset, params, e->p->param_count * sizeof(float));
+    clear_lane_state(e, lane);
+}
+
 void kern_exec_load_params(struct kern_exec *e, const float *params) {
-    put(e, 0, e->p->param_offset, params, e->p->param_count * sizeof(float));
-    clear_lane_state(e, 0);
+    kern_exec_load_lane_params(e, 0, params);
 }
 
 void kern_exec_store_params(const struct kern_exec *e, float *params) {
     kern_exec_store_lane(e, 0, params);
 }
 
+void kern_exec_load_lane_state(struct kern_exec *e, uint32_t lane, const float *state) {
+    put(e, lane, e->p->state_first, state, e->p->state_count * sizeof(float));
+}
+
+void kern_exec_store_lane_state(const struct kern_exec *e, uint32_t lane, float *state) {
+    get(e, lane, e->p->state_first, state, e->p->state_count * sizeof(float));
+}
+
+void kern_exec_load_lane_anchor(struct kern_exec *e, uint32_t lane, const float *params) {
+    put(e, lane, e->p->anchor_first, params, e->p->anchor_count * sizeof(float));
+}
+
 void kern_exec_load_state(struct kern_exec *e, const float *state) {
-    put(e, 0, e->p->state_first, state, e->p->state_count * sizeof(float));
+    kern_exec_load_lane_state(e, 0, state);
 }
 
 void kern_exec_store_state(const struct kern_exec *e, float *state) {
-    get(e, 0, e->p->state_first, state, e->p->state_count * sizeof(float));
+    kern_exec_store_lane_state(e, 0, state);
 }
 
 void kern_exec_load_anchor(struct kern_exec *e, const float *params) {
-    put(e, 0, e->p->anchor_first, params, e->p->anchor_count * sizeof(float));
+    kern_exec_load_lane_anchor(e, 0, params);
 }
 
 void kern_exec_clear_state(struct kern_exec *e) {

@@ -77,10 +77,17 @@ void train_gather(const struct examples *e, const uint32_t *order, uint32_t rows
 enum sotto_status train_engine_init(struct train_engine *e, const struct graph *g,
                                     const struct graph_options *options,
                                     const struct kern_backend *backend, struct sotto_error *err) {
+    return train_engine_init_lanes(e, g, options, backend, 1, err);
+}
+
+enum sotto_status train_engine_init_lanes(struct train_engine *e, const struct graph *g,
+                                          const struct graph_options *options,
+                                          const struct kern_backend *backend, uint32_t lanes,
+                                          struct sotto_error *err) {
     memset(e, 0, sizeof *e);
     enum sotto_status status = graph_compile_program(g, options, &e->program, err);
     if (status == SOTTO_OK)
-        status = kern_exec_new(e->program, backend, &e->exec, err);
+        status = kern_exec_new_lanes(e->program, backend, lanes, &e->exec, err);
     if (status != SOTTO_OK)
         train_engine_deinit(e);
     return status;

@@ -33,6 +33,34 @@ struct train_engine {
 enum sotto_status train_engine_init(struct train_engine *e, const struct graph *g,
                                     const struct graph_options *options,
                                     const struct kern_backend *backend, struct sotto_error *err);
+enum sotto_status train_engine_init_lanes(struct train_engine *e, const struct graph *g,
+                                          const struct graph_options *options,
+                                          const struct kern_backend *backend, uint32_t lanes,
+                                          struct sotto_error *err);
 void train_engine_deinit(struct train_engine *e);
+
+/* The options of a rule's program, checked. */
+enum sotto_status train_rule_options(const struct train_rule *rule, uint32_t batch_max,
+                                     struct graph_options *out, struct sotto_error *err);
+
+/* ---- Groups, as their trainers see them ---- */
+
+#define TRAIN_CHUNK 64u /* steps of one call of the kernels: enough for a device's submission */
+
+bool train_group_take(struct train_group *group, uint32_t *lane); /* false when all are taken */
+void train_group_give(struct train_group *group, uint32_t lane);
+const struct train_engine *train_group_engine(const struct train_group *group);
+const struct graph *train_group_graph(const struct train_group *group);
+const struct train_rule *train_group_rule(const struct train_group *group);
+/* Between them the exec is the caller's alone. */
+void train_group_enter(struct train_group *group);
+void train_group_leave(struct train_group *group);
+/* Around an advance: grouped runs wait for those that advance. */
+void train_group_join(struct train_group *group, bool advances);
+/* kern_exec_run_many for one lane: returns when its steps are done, with others' or alone. */
+enum sotto_status train_group_run(struct train_group *group, uint32_t lane,
+                                  const struct kern_step *steps, uint32_t count, kern_fill_fn *fill,
+                                  void *ctx, double (*metrics)[KERN_METRIC_COUNT],
+                                  struct sotto_error *err);
 
 #endif

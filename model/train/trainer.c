@@ -9,7 +9,9 @@
 #define TRAIN_SAVE_VERSION 1u
 
 struct trainer {
-    struct train_engine engine;
+    struct train_engine engine; /* a group's, or our own */
+    struct train_group *group;  /* NULL: alone */
+    uint32_t lane;
     struct train_rule rule;
     uint32_t batch, input_count, classes, param_count;
     float *x; /* the program's inputs */
@@ -84,8 +86,8 @@ struct graph_options train_options(const struct train_rule *r, uint32_t batch) {
                                   .drift = r->algorithm == TRAIN_SCAFFOLD};
 }
 
-static enum sotto_status rule_options(const struct train_rule *rule, uint32_t batch_max,
-                                      struct graph_options *out, struct sotto_error *err) {
+enum sotto_status train_rule_options(const struct train_rule *rule, uint32_t batch_max,
+                                     struct graph_options *out, struct sotto_error *err) {
     enum sotto_status status = train_rule_check(rule, err);
     if (status != SOTTO_OK)
         return status;
@@ -100,12 +102,24 @@ enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *r
     struct graph_options options;
     struct kern_program *program;
     enum sotto_status status;
-    TRY(rule_options(rule, batch_max, &options, err));
+    TRY(train_rule_options(rule, batch_max, &options, err));
     TRY(graph_compile_program(g, &options, &program, err));
     *bytes = program->arena_bytes;
     graph_program_free(program);
 out:
     return status;
+}
+
+static void set_up(struct trainer *t, const struct graph *g, const struct train_rule *rule) {
+    const struct kern_program *p = t->engine.program;
+    t->rule = *rule;
+    t->batch = p->batch;
+    t->input_count = graph_input_count(g);
+    t->classes = graph_classes(g);
+    t->param_count = g->layout.total;
+    t->x = kern_exec_lane_host(t->engine.exec, t->lane, p->input);
+    t->labels = kern_exec_lane_host(t->engine.exec, t->lane, p->labels);
+    t->momentum = p->state_count > 0;
 }
 
 enum sotto_status trainer_new(const struct graph *g, const struct train_rule *rule,
@@ -115,19 +129,12 @@ enum sotto_status trainer_new(const struct graph *g, const struct train_rule *ru
     struct graph_options options;
     struct trainer *t = NULL;
     *out = NULL;
-    TRY(rule_options(rule, batch_max, &options, err));
+    TRY(train_rule_options(rule, batch_max, &options, err));
     t = mem_zalloc(sizeof *t);
     if (!t)
         TRY_FAIL(err, SOTTO_NOMEM, "trainer");
     TRY(train_engine_init(&t->engine, g, &options, backend, err));
-    t->rule = *rule;
-    t->batch = options.batch;
-    t->input_count = graph_input_count(g);
-    t->classes = graph_classes(g);
-    t->param_count = g->layout.total;
-    t->x = kern_exec_host(t->engine.exec, t->engine.program->input);
-    t->labels = kern_exec_host(t->engine.exec, t->engine.program->labels);
-    t->momentum = t->engine.program->state_count > 0;
+    set_up(t, g, rule);
     *out = t;
     t = NULL;
 out:
@@ -135,12 +142,42 @@ out:
     return status;
 }
 
+enum sotto_status trainer_new_grouped(struct train_group *group, struct trainer **out,
+                                      struct sotto_error *err) {
+    struct trainer *t = mem_zalloc(sizeof *t);
+    *out = NULL;
+    if (!t)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "trainer");
+    if (!train_group_take(group, &t->lane)) {
+        mem_free(t);
+        return SOTTO_FAIL(err, SOTTO_FULL, "every lane of the group has a trainer");
+    }
+    t->group = group;
+    t->engine = *train_group_engine(group);
+    set_up(t, train_group_graph(group), train_group_rule(group));
+    *out = t;
+    return SOTTO_OK;
+}
+
 void trainer_free(struct trainer *t) {
     if (!t)
         return;
-    train_engine_deinit(&t->engine);
+    if (t->group)
+        train_group_give(t->group, t->lane);
+    else
+        train_engine_deinit(&t->engine);
     mem_free(t->order);
     mem_free(t);
+}
+
+/* The exec is ours between them, whether others share it or not. */
+static void enter(const struct trainer *t) {
+    if (t->group)
+        train_group_enter(t->group);
+}
+static void leave(const struct trainer *t) {
+    if (t->group)
+        train_group_leave(t->group);
 }
 
 uint64_t trainer_bytes(const struct trainer *t) {
@@ -197,22 +234,21 @@ enum sotto_status trainer_begin(struct trainer *t, const float *params,
     t->steps_total = (uint32_t)total;
     t->metrics = (struct train_metrics){0};
     shuffle_epoch(t);
-    kern_exec_load_params(t->engine.exec, params);
     t->has_drift = t->rule.algorithm != TRAIN_SCAFFOLD;
-    if (t->has_drift)
-        kern_exec_load_anchor(t->engine.exec, params);
-    kern_exec_clear_metrics(t->engine.exec);
+    enter(t);
+    kern_exec_load_lane(t->engine.exec, t->lane,
+                        params); /* and as the anchor; a drift comes later */
+    leave(t);
 out:
     return status;
 }
 
 void trainer_drift(struct trainer *t, const float *drift) {
-    kern_exec_load_anchor(t->engine.exec, drift);
+    enter(t);
+    kern_exec_load_lane_anchor(t->engine.exec, t->lane, drift);
+    leave(t);
     t->has_drift = true;
 }
-
-/* The steps of one call of the kernels: enough for a device's submission. */
-#define CHUNK 64u
 
 static uint32_t rows_of(const struct trainer *t, uint32_t step) {
     uint32_t left = t->count - step % t->steps_epoch * t->batch;
@@ -240,15 +276,16 @@ static void add_metrics(struct trainer *t, const double m[KERN_METRIC_COUNT]) {
 }
 
 static enum sotto_status run_steps(struct trainer *t, uint32_t count, struct sotto_error *err) {
-    struct kern_step steps[CHUNK];
-    double m[CHUNK][KERN_METRIC_COUNT];
+    struct kern_step steps[TRAIN_CHUNK];
+    double m[TRAIN_CHUNK][KERN_METRIC_COUNT];
     for (uint32_t i = 0; i < count; i++)
         steps[i] = (struct kern_step){.lr = t->rule.lr,
                                       .rows = rows_of(t, t->step + i),
                                       .seed = t->dropout_seed,
                                       .index = t->step + i};
     enum sotto_status status =
-        kern_exec_run_many(t->engine.exec, steps, count, fill_step, t, m, err);
+        t->group ? train_group_run(t->group, t->lane, steps, count, fill_step, t, m, err)
+                 : kern_exec_run_many(t->engine.exec, steps, count, fill_step, t, m, err);
     for (uint32_t i = 0; i < count && status == SOTTO_OK; i++)
         add_metrics(t, m[i]);
     if (status == SOTTO_OK)
@@ -264,11 +301,16 @@ enum sotto_status trainer_advance(struct trainer *t, uint32_t steps_max, bool *d
     uint32_t left = t->steps_total - t->step;
     if (steps_max && steps_max < left)
         left = steps_max;
+    const bool joined = t->group && left > 0;
+    if (joined)
+        train_group_join(t->group, true);
     while (left > 0 && status == SOTTO_OK) {
-        uint32_t count = left < CHUNK ? left : CHUNK;
+        uint32_t count = left < TRAIN_CHUNK ? left : TRAIN_CHUNK;
         status = run_steps(t, count, err);
         left -= count;
     }
+    if (joined)
+        train_group_join(t->group, false);
     if (done)
         *done = t->step >= t->steps_total;
     return status;
@@ -283,7 +325,9 @@ uint32_t trainer_steps_done(const struct trainer *t) {
 }
 
 void trainer_finish(struct trainer *t, float *params, struct train_metrics *metrics) {
-    kern_exec_store_params(t->engine.exec, params);
+    enter(t);
+    kern_exec_store_lane(t->engine.exec, t->lane, params);
+    leave(t);
     if (metrics)
         *metrics = t->metrics;
     t->examples = (struct examples){0};
@@ -313,11 +357,13 @@ void trainer_save(const struct trainer *t, struct buf *out) {
     buf_put_u64(out, t->metrics.seen);
     size_t bytes = t->param_count * sizeof(float);
     uint8_t *to = buf_grow(out, bytes);
+    enter(t);
     if (to)
-        kern_exec_store_params(t->engine.exec, (float *)(void *)to);
+        kern_exec_store_lane(t->engine.exec, t->lane, (float *)(void *)to);
     to = t->momentum ? buf_grow(out, bytes) : NULL;
     if (to)
-        kern_exec_store_state(t->engine.exec, (float *)(void *)to);
+        kern_exec_store_lane_state(t->engine.exec, t->lane, (float *)(void *)to);
+    leave(t);
 }
 
 /* Whether the header belongs to the training that was begun. */
@@ -353,9 +399,11 @@ enum sotto_status trainer_resume(struct trainer *t, struct view saved, struct so
     enum sotto_status status = reader_finish(&r, true, "saved training state", err);
     if (status != SOTTO_OK)
         return status;
-    kern_exec_load_params(t->engine.exec, (const float *)(const void *)params.p);
+    enter(t);
+    kern_exec_load_lane_params(t->engine.exec, t->lane, (const float *)(const void *)params.p);
     if (t->momentum)
-        kern_exec_load_state(t->engine.exec, (const float *)(const void *)state.p);
+        kern_exec_load_lane_state(t->engine.exec, t->lane, (const float *)(const void *)state.p);
+    leave(t);
     t->metrics = m;
     t->step = step;
     /* The orders of the epochs behind us; the one of an epoch that begins with the next step is

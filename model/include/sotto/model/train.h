@@ -50,6 +50,19 @@ enum sotto_status
 trainer_new(const struct graph *g, const struct train_rule *rule,
             uint32_t batch_max, /* rows for rule.batch 0 (full batch); ignored otherwise */
             const struct kern_backend *backend, struct trainer **out, struct sotto_error *err);
+/* Trainers that share one program on a device: each is a lane (at most KERN_LANES_MAX), and what
+ * they advance at the same time, each in a thread of its own, runs in grouped launches. A trainer
+ * computes the same bits as alone. The graph must outlive the group, the group its trainers. A lost
+ * device fails the advances (UNREACHABLE): begin again elsewhere. */
+struct train_group;
+enum sotto_status train_group_new(const struct graph *g, const struct train_rule *rule,
+                                  uint32_t batch_max, const struct kern_backend *backend,
+                                  uint32_t lanes, struct train_group **out,
+                                  struct sotto_error *err);
+void train_group_free(struct train_group *group);
+/* FULL when every lane has a trainer. Used and freed like any other. */
+enum sotto_status trainer_new_grouped(struct train_group *group, struct trainer **out,
+                                      struct sotto_error *err);
 /* The arena that such a trainer will take, without taking it: a device compares it with its own
  * limit first. */
 enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *rule,
