@@ -23,7 +23,11 @@ BF16 static inline bfloat16x4_t round4(const float *p, size_t n) {
 
 /* [group][row][4] of up to 8 rows. */
 BF16 static void pack_rows(const float *a, size_t lda, size_t rows, size_t len, bfloat16_t *dst) {
-    for (size_t k = 0; k < len; k += 4)
+    const size_t whole = rows == TILE ? len / 4 * 4 : 0;
+    for (size_t k = 0; k < whole; k += 4)
+        for (size_t r = 0; r < TILE; r++, dst += 4)
+            vst1_bf16(dst, vcvt_bf16_f32(vld1q_f32(a + r * lda + k)));
+    for (size_t k = whole; k < len; k += 4)
         for (size_t r = 0; r < TILE; r++, dst += 4)
             vst1_bf16(dst, round4(a + (r < rows ? r : 0) * lda + k, r >= rows     ? 0
                                                                     : len - k < 4 ? len - k
@@ -36,7 +40,12 @@ BF16 static void pack_columns(const float *b, size_t ldb, size_t columns, size_t
     const size_t low = columns < 4 ? columns : 4;
     for (size_t k = 0; k < len; k += 4, dst += 4 * TILE) {
         uint16x8_t r[4];
-        for (size_t i = 0; i < 4; i++) {
+        for (size_t i = 0; columns == TILE && len - k >= 4 && i < 4; i++) {
+            const float *row = b + (k + i) * ldb;
+            const bfloat16x8_t half = vcvtq_low_bf16_f32(vld1q_f32(row));
+            r[i] = vreinterpretq_u16_bf16(vcvtq_high_bf16_f32(half, vld1q_f32(row + 4)));
+        }
+        for (size_t i = columns == TILE && len - k >= 4 ? 4 : 0; i < 4; i++) {
             const bool inside = k + i < len;
             const float *row = b + (inside ? k + i : 0) * ldb;
             r[i] =
@@ -82,9 +91,12 @@ BF16 static void tile_matrix(const bfloat16_t *a, const bfloat16_t *b, size_t gr
 
 static void put_sums(float sums[TILE][TILE], size_t rows, size_t columns, bool add, float *c,
                      size_t ldc) {
-    for (size_t r = 0; r < rows; r++, c += ldc)
-        for (size_t j = 0; j < columns; j++)
-            c[j] = sums[r][j] + (add ? c[j] : 0.0f);
+    for (size_t r = 0; r < rows; r++, c += ldc) {
+        if (add)
+            vec_add_f32(c, c, sums[r], columns);
+        else
+            memcpy(c, sums[r], columns * sizeof(float));
+    }
 }
 
 size_t neon_gemm_bf16_scratch(const struct kern_instr *in) {

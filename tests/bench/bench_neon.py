@@ -36,8 +36,9 @@ def main():
     args = parser.parse_args()
     runs = [count(args, core, args.cpu) for core in CORES]
     shown = [(args.cpu, runs)]
-    if args.cpu == "cortex-a76":  # the other ways to multiply integers
-        shown += [(cpu, [count(args, CORES[0], cpu, "int8")]) for cpu in ("cortex-a53", "max")]
+    if args.cpu == "cortex-a76":  # what other processors have
+        shown += [(cpu, [count(args, CORES[0], cpu, kind)])
+                  for cpu, kind in (("cortex-a53", "int8"), ("max", "int8"), ("max", "bf16"))]
     if not args.json:
         print("instructions a multiply-accumulate, counted under qemu")
         print(f"{'processor':11} {'case':22} {'MMAC':>8} {'neon':>8} {'ideal':>8} {'ratio':>6} {'OpenBLAS':>9}")

@@ -22,9 +22,11 @@ enum tile {
     TILE_ROWS, /* 8 x 8 in 4 steps of k: 8 + 8 loads */
     TILE_DOT,  /* 5 x 4 of vectors along k: 5 + 4 */
     TILE_5,    /* 5 x 8 adjacent taps: 2 + 2 */
-    TILE_I8    /* 8 x 8 of int8, by what the processor has */
+    TILE_I8,   /* 8 x 8 of int8, by what the processor has */
+    TILE_BF16  /* 8 x 8 in 4 steps of k: 16 bfmmla, 8 loads */
 };
-static const double TILE_COST[] = {29.0 / 96, 25.0 / 80, 80.0 / 256, 29.0 / 80, 14.0 / 40, 0};
+static const double TILE_COST[] = {29.0 / 96, 25.0 / 80, 80.0 / 256, 29.0 / 80,
+                                   14.0 / 40, 0,         24.0 / 256};
 
 struct count_case {
     const char *name;
@@ -76,6 +78,7 @@ static const struct count_case CASES[] = {
      0},
     {"forward 10x10x512", KERN_GEMM, TILE_10, true, GEMM(10, 10, 512, ), {0}, 0},
     {"int8 256x256x256", KERN_GEMM_I8, TILE_I8, false, GEMM(256, 256, 256, ), {0}, 0},
+    {"bf16 256x256x256", KERN_GEMM_BF16, TILE_BF16, false, GEMM(256, 256, 256, ), {0}, 0},
     {"int8 64x512x1024", KERN_GEMM_I8, TILE_I8, false, GEMM(64, 512, 1024, ), {0}, 0},
     {"conv1 forward",
      KERN_CONV2D,
@@ -104,6 +107,10 @@ static const struct count_case CASES[] = {
      0.875f},
 };
 
+static bool is_gemm(const struct count_case *c) {
+    return c->op == KERN_GEMM || c->op == KERN_GEMM_I8 || c->op == KERN_GEMM_BF16;
+}
+
 struct one {
     struct kern_buffer buffers[8];
     struct kern_instr instr;
@@ -131,7 +138,7 @@ static void build(struct one *o, const struct count_case *c) {
     o->p.logits = add(o, KERN_F32, KERN_ROLE_OUTPUT, 1);
     memset(o->instr.args, 0xff, sizeof o->instr.args);
     o->instr.op = c->op;
-    if (c->op == KERN_GEMM || c->op == KERN_GEMM_I8) {
+    if (is_gemm(c)) {
         o->instr.u.gemm = *g;
         x = g->m * g->k, w = g->k * g->n, y = g->m * g->n;
     } else {
@@ -166,7 +173,7 @@ static double taps(uint32_t out, uint32_t stride, uint32_t pad, uint32_t kernel,
 static double macs_of(const struct count_case *c) {
     const struct kern_gemm *g = &c->gemm;
     const struct kern_conv *v = &c->conv;
-    if (c->op == KERN_GEMM || c->op == KERN_GEMM_I8)
+    if (is_gemm(c))
         return (double)g->m * g->n * g->k;
     return taps(v->out_h, v->stride_h, v->pad_top, v->kernel_h, v->in_h) *
            taps(v->out_w, v->stride_w, v->pad_left, v->kernel_w, v->in_w) * v->batch * v->in_c *
@@ -264,7 +271,8 @@ static void count_one(const struct count_case *c, sgemm_fn *blas) {
 int main(int argc, char **argv) {
     sgemm_fn *blas = load_blas();
     for (size_t i = 0; i < ARRAY_LEN(CASES); i++)
-        if (argc < 2 || strncmp(CASES[i].name, argv[1], strlen(argv[1])) == 0)
+        if (kern_backend_has(kern_backend_find("neon"), CASES[i].op) &&
+            (argc < 2 || strncmp(CASES[i].name, argv[1], strlen(argv[1])) == 0))
             count_one(&CASES[i], blas);
     return 0;
 }
