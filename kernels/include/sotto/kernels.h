@@ -321,6 +321,10 @@ uint32_t kern_exec_lanes(const struct kern_exec *e);
  * metrics = 0: a new client. */
 void kern_exec_load_lane(struct kern_exec *e, uint32_t lane, const float *params);
 void kern_exec_store_lane(const struct kern_exec *e, uint32_t lane, float *params);
+void kern_exec_load_lane_params(struct kern_exec *e, uint32_t lane, const float *params);
+void kern_exec_load_lane_anchor(struct kern_exec *e, uint32_t lane, const float *params);
+void kern_exec_load_lane_state(struct kern_exec *e, uint32_t lane, const float *state);
+void kern_exec_store_lane_state(const struct kern_exec *e, uint32_t lane, float *state);
 void *kern_exec_lane_host(struct kern_exec *e, uint32_t lane, uint32_t buffer);
 void kern_exec_lane_metrics(const struct kern_exec *e, uint32_t lane,
                             double out[KERN_METRIC_COUNT]);
