@@ -30,6 +30,7 @@ static enum sotto_status session_make(struct sim *s, uint32_t device, struct sot
     WIRE_SET_TEXT(config.backend, kern_backend_kernel_set(s->backend));
     WIRE_SET_TEXT(config.version, SOTTO_VERSION_TEXT);
     config.jitter_seed = s->x->settings.task.seed;
+    config.checked = &s->checked;
     if (s->training_bytes > 0) {
         struct fleet_class c;
         fleet_device(s, device, &c);

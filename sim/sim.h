@@ -197,6 +197,7 @@ struct sim {
     struct id_keys signing;
     struct id_document document;
     uint8_t task_id[WIRE_TASK_ID];
+    struct id_checked checked; /* every device of a round gets the same terms */
     struct sim_device *devices;
     uint32_t device_count;
     struct wire_hash *terms; /* by round */

@@ -35,8 +35,9 @@ static bool check_signature(const struct session *s, const struct id_document *d
         allowed = allowed || memcmp(key, s->config.policy.allowed_keys[i], ID_KEY) == 0;
     if (!allowed)
         return refuse(plan, "policy.allowed_keys", "the device's owner does not allow this key");
-    if (id_verify(key, ID_LABEL_TERMS, view_of(m->terms.bytes, m->terms.size),
-                  m->terms_signature.bytes, &error) != SOTTO_OK)
+    if (id_verify_again(s->config.checked, key, ID_LABEL_TERMS,
+                        view_of(m->terms.bytes, m->terms.size), m->terms_signature.bytes,
+                        &error) != SOTTO_OK)
         return refuse(plan, "signature", "the signature does not hold");
     return true;
 }

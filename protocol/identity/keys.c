@@ -61,6 +61,26 @@ enum sotto_status id_verify(const uint8_t public_key[ID_KEY], const char *label,
     return SOTTO_OK;
 }
 
+enum sotto_status id_verify_again(struct id_checked *checked, const uint8_t public_key[ID_KEY],
+                                  const char *label, struct view body, const uint8_t sig[ID_SIG],
+                                  struct sotto_error *err) {
+    uint8_t hash[sizeof checked->body];
+    if (!checked)
+        return id_verify(public_key, label, body, sig, err);
+    (void)crypto_generichash(hash, sizeof hash, body.p, body.n, NULL, 0);
+    if (checked->set && memcmp(checked->key, public_key, ID_KEY) == 0 &&
+        memcmp(checked->sig, sig, ID_SIG) == 0 && memcmp(checked->body, hash, sizeof hash) == 0)
+        return SOTTO_OK;
+    const enum sotto_status status = id_verify(public_key, label, body, sig, err);
+    if (status != SOTTO_OK)
+        return status;
+    checked->set = true;
+    memcpy(checked->key, public_key, ID_KEY);
+    memcpy(checked->sig, sig, ID_SIG);
+    memcpy(checked->body, hash, sizeof hash);
+    return SOTTO_OK;
+}
+
 void id_read_bytes(struct reader *r, void *out, size_t n, const char *field) {
     const struct view v = reader_bytes(r, n, field);
     if (v.p != NULL)

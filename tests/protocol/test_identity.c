@@ -48,6 +48,24 @@ static void signatures(void **state) {
     const struct view body = view_of("body", 4);
     id_sign(&k, ID_LABEL_TERMS, body, sig);
     ASSERT_OK(id_verify(k.public_key, ID_LABEL_TERMS, body, sig, &err));
+    /* A memory helps only the very same. */
+    struct id_checked memory = {false};
+    ASSERT_STATUS(id_verify_again(&memory, other.public_key, ID_LABEL_TERMS, body, sig, &err),
+                  SOTTO_DENIED);
+    assert_false(memory.set);
+    for (int i = 0; i < 2; i++) {
+        ASSERT_OK(id_verify_again(&memory, k.public_key, ID_LABEL_TERMS, body, sig, &err));
+        assert_true(memory.set);
+        ASSERT_STATUS(id_verify_again(&memory, other.public_key, ID_LABEL_TERMS, body, sig, &err),
+                      SOTTO_DENIED);
+        ASSERT_STATUS(
+            id_verify_again(&memory, k.public_key, ID_LABEL_TERMS, view_of("bodi", 4), sig, &err),
+            SOTTO_DENIED);
+        sig[63] ^= 1;
+        ASSERT_STATUS(id_verify_again(&memory, k.public_key, ID_LABEL_TERMS, body, sig, &err),
+                      SOTTO_DENIED);
+        sig[63] ^= 1;
+    }
     ASSERT_FAILS(id_verify(k.public_key, "sotto terms v2", body, sig, &err), SOTTO_DENIED,
                  "sotto terms v2");
     ASSERT_STATUS(id_verify(other.public_key, ID_LABEL_TERMS, body, sig, &err), SOTTO_DENIED);

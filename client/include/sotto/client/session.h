@@ -187,6 +187,9 @@ struct session_config {
     float samples_per_s;  /* that backend trains, measured; 0: not yet */
     bool certified;       /* the device has its certificate, which sums under masks need */
     uint64_t jitter_seed; /* of back-off */
+    /* Signatures of terms that held, shared by many sessions of one thread; NULL: none. Borrowed.
+     */
+    struct id_checked *checked;
 };
 /* What a host restores after a restart. */
 struct session_saved {

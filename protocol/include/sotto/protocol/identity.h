@@ -33,6 +33,15 @@ void id_curve_generate(struct id_curve *k);
 void id_sign(const struct id_keys *k, const char *label, struct view body, uint8_t sig[ID_SIG]);
 enum sotto_status id_verify(const uint8_t public_key[ID_KEY], const char *label, struct view body,
                             const uint8_t sig[ID_SIG], struct sotto_error *err);
+/* The same with a memory of the last signature that held: of equal key, body and signature nothing
+ * is computed again. One label for a memory; NULL: none. */
+struct id_checked {
+    bool set;
+    uint8_t key[ID_KEY], sig[ID_SIG], body[32]; /* body: its hash */
+};
+enum sotto_status id_verify_again(struct id_checked *checked, const uint8_t public_key[ID_KEY],
+                                  const char *label, struct view body, const uint8_t sig[ID_SIG],
+                                  struct sotto_error *err);
 #define ID_LABEL_TERMS "sotto terms v1"
 
 /* The authority's key file, 0600, sealed by a passphrase (Argon2id) or by a key file's 32 bytes
