@@ -188,6 +188,7 @@ struct sim_worker {
 struct sim {
     const struct experiment *x;
     const struct kern_backend *backend;
+    struct train_group *group; /* of the workers' trainers on a device; NULL: each has its own */
     sim_on_round *on_round;
     void *ctx;
     struct vtime time;

@@ -227,7 +227,8 @@ static enum sotto_status trainer_for(struct sim_worker *w, struct sim_job *j) {
     trainer_free(w->trainer);
     w->trainer = NULL;
     w->trainer_rows = rows;
-    status = trainer_new(&s->x->graph, &rule, rows, s->backend, &w->trainer, &j->error);
+    status = s->group ? trainer_new_grouped(s->group, &w->trainer, &j->error)
+                      : trainer_new(&s->x->graph, &rule, rows, s->backend, &w->trainer, &j->error);
     if (status == SOTTO_OK && w->profile)
         kern_exec_profile(trainer_exec(w->trainer), true);
     return status;
@@ -493,6 +494,16 @@ out:
 
 /* ---- The workers */
 
+/* On a device the clients that train at the same time share launches: a lane a worker. */
+static enum sotto_status open_group(struct sim *s, struct sotto_error *err) {
+    struct train_rule rule;
+    task_rule(&s->x->settings.task, &rule);
+    if (!kern_backend_is_device(s->backend) || s->workers < 2 || s->workers > KERN_LANES_MAX ||
+        rule.batch == 0)
+        return SOTTO_OK;
+    return train_group_new(&s->x->graph, &rule, 0, s->backend, s->workers, &s->group, err);
+}
+
 enum sotto_status workers_open(struct sim *s, unsigned workers, bool profile,
                                struct sotto_error *err) {
     s->workers = workers ? workers : pool_cpu_count();
@@ -510,6 +521,9 @@ enum sotto_status workers_open(struct sim *s, unsigned workers, bool profile,
             (profile && !s->worker[i].profile))
             return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u workers", s->workers);
     }
+    const enum sotto_status status = open_group(s, err);
+    if (status != SOTTO_OK)
+        return status;
     s->pool = pool_new(s->workers, POOL_QUEUE);
     return s->pool ? SOTTO_OK
                    : SOTTO_FAIL(err, SOTTO_NOMEM, "%u workers cannot be started", s->workers);
@@ -537,6 +551,7 @@ void workers_close(struct sim *s) {
         mem_free(s->worker[i].profile);
     }
     mem_free(s->worker);
+    train_group_free(s->group);
     while (s->spare_count > 0)
         codec_update_deinit(&s->spares[--s->spare_count]);
     vtime_deinit(&s->ready);

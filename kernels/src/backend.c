@@ -49,6 +49,10 @@ bool kern_backend_available(const struct kern_backend *b) {
     return !b->device || b->device->ready(NULL) == SOTTO_OK;
 }
 
+bool kern_backend_is_device(const struct kern_backend *b) {
+    return b->device != NULL;
+}
+
 const char *kern_backend_kernel_set(const struct kern_backend *b) {
     return b->device ? b->device->kernel_set() : b->kernel_set;
 }

@@ -265,6 +265,8 @@ const char *kern_backend_kernel_set(const struct kern_backend *b);
 /* Whether programs can run on it here: false for "vulkan" without driver, loader or device, and
  * kern_exec_new then answers UNSUPPORTED with the reason. May take as long as opening a device. */
 bool kern_backend_available(const struct kern_backend *b);
+/* Whether programs run beside the host: small ones then gain from lanes. */
+bool kern_backend_is_device(const struct kern_backend *b);
 
 /* Checks and prepares p: allocates the arena and all scratch once. p must outlive the exec. On a
  * device, kernels that were never used on it are tested against "ref" first. */
