@@ -236,4 +236,5 @@ gpu_emit_fn *const gpu_rows[KERN_OP_COUNT] = {
     [KERN_DEQUANT_I8] = gpu_emit_quant,
     [KERN_GEMM_I8] = gpu_emit_gemm_i8,
     [KERN_GEMM_W8] = gpu_emit_gemm_w8,
+    [KERN_GEMM_BF16] = gpu_emit_gemm,
 };

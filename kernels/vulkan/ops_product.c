@@ -13,6 +13,7 @@ static const struct tile TILE_LARGE = {128, 64, 8, 8}, TILE_MEDIUM = {64, 64, 8,
                          TILE_TALL = {64, 16, 4, 4};
 
 #define TRANS_INT8 4u /* beside the two transposes */
+#define TRANS_BF16 8u
 
 enum mode { MODE_GEMM = 0, MODE_FORWARD, MODE_DX, MODE_DW, MODE_POOL };
 
@@ -172,7 +173,8 @@ bool gpu_emit_gemm(struct gpu_recorder *r, const struct kern_instr *in) {
                         .m = g->m,
                         .n = g->n,
                         .k = g->k,
-                        .trans = (g->trans_a ? 1u : 0u) | (g->trans_b ? 2u : 0u),
+                        .trans = (g->trans_a ? 1u : 0u) | (g->trans_b ? 2u : 0u) |
+                                 (in->op == KERN_GEMM_BF16 ? TRANS_BF16 : 0u),
                         .groups = 1,
                         .scale = g->scale,
                         .beta = g->beta,

@@ -356,6 +356,18 @@ static void test_int8(void **state) {
     }
 }
 
+static void test_bf16(void **state) {
+    (void)state;
+    struct harness h;
+    harness_init(&h, test_seed(), 2);
+    struct kern_gemm g = {.m = 20, .n = 45, .k = 300};
+    uint32_t a = harness_f32(&h, g.m * g.k), b = harness_f32(&h, g.k * g.n);
+    uint32_t c = harness_f32(&h, g.m * g.n), d = harness_f32(&h, g.n);
+    harness_instr(&h, KERN_GEMM_BF16, (uint32_t[]){a, b, c, d}, 4)->u.gemm = g;
+    compare(&h, product_bound(g.k), "gemm_bf16");
+    harness_deinit(&h);
+}
+
 static int no_messages(void **state) {
     (void)state;
     return gpu_hooks.messages == 0 ? 0 : -1;
@@ -382,6 +394,7 @@ int main(void) {
         cmocka_unit_test_teardown(test_updates, no_messages),
         cmocka_unit_test_teardown(test_quantization, no_messages),
         cmocka_unit_test_teardown(test_int8, no_messages),
+        cmocka_unit_test_teardown(test_bf16, no_messages),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     gpu_reset();

@@ -9,7 +9,7 @@ layout(constant_id = 2) const uint BM = 32;
 layout(constant_id = 3) const uint BN = 32;
 layout(constant_id = 4) const uint TM = 4;
 layout(constant_id = 5) const uint TN = 4;
-layout(constant_id = 6) const uint TRANS = 0; // gemm, 1: A is [k][m]; 2: B is [n][k]; 4: B is int8 with a scale a column
+layout(constant_id = 6) const uint TRANS = 0; // gemm, 1: A is [k][m]; 2: B is [n][k]; 4: B is int8 with a scale a column; 8: A and B rounded to bfloat16
 layout(constant_id = 7) const uint WINDOW = 0; // rows of a pooling window, which divides TM; 0: none
 layout(constant_id = 8) const uint ACT = 0; // after the bias; known here, it costs no code
 const uint BK = 16;
@@ -98,6 +98,14 @@ void make_col(uint at, uint i, uint k) {
         col_at[at][i] = ivec3(int(channel), -t);
         col_b[at][i] = int(tap * ci * OUT_C + group_of * co + channel);
     }
+}
+
+// To bfloat16 and back: nearest, ties to even; infinite past its range.
+float rounded(float v) {
+    if (MODE != 0u || (TRANS & 8u) == 0u || isnan(v))
+        return v;
+    uint bits = floatBitsToUint(v);
+    return uintBitsToFloat((bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u);
 }
 
 float load_a(uint at, uint m, uint k, uint tile_m, uint tile_k, uint k_end) {
@@ -232,11 +240,11 @@ void main() {
         bool b_by_k = MODE == 0u ? (TRANS & 2u) != 0u : MODE == 2u;
         for (uint i = THREAD; i < BM * BK; i += THREADS) {
             uint m = a_by_m ? i % BM : i / BK, k = a_by_m ? i / BM : i % BK;
-            sa[k][m] = load_a(at, m, k, tile_m, k0, k_end);
+            sa[k][m] = rounded(load_a(at, m, k, tile_m, k0, k_end));
         }
         for (uint i = THREAD; i < BN * BK; i += THREADS) {
             uint n = b_by_k ? i / BK : i % BN, k = b_by_k ? i % BK : i / BN;
-            sb[k][n] = load_b(at, k, n, k0, tile_n, k_end);
+            sb[k][n] = rounded(load_b(at, k, n, k0, tile_n, k_end));
         }
         barrier();
         if (MODE != 0u)
