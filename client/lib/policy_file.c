@@ -39,6 +39,8 @@ static const struct row rows[] = {
     {"secure_aggregation", T_MASKS, AT(session.secure_aggregation), "off, preferred or required"},
     {"minimum_group", T_U32, AT(session.minimum_group),
      "members a sum must hold at the least; a plain plan must promise it"},
+    {"large_groups", T_BOOL, AT(session.large_groups),
+     "take part in groups above 200, which hold against a curious coordinator only"},
     {"rounds_between_min", T_U32, AT(session.rounds_between_min),
      "take part in at most one of so many rounds of a task; 0: in every one"},
     {"minimum_noise", T_F32, AT(session.minimum_noise),

@@ -87,6 +87,13 @@ static bool check_masks(const struct session *s, struct session_plan *plan) {
                  "groups of up to %u do not fit a ring of %u bits", t->n_max, t->privacy.ring_bits);
         return refuse(plan, "secure_aggregation");
     }
+    /* Or a coordinator that cheats would get by that way what small groups keep from it. */
+    if (t->n_max > SECAGG_COMPLETE_MAX && !s->config.policy.large_groups) {
+        snprintf(plan->detail, sizeof plan->detail,
+                 "groups of up to %u, the device takes part in those of %u at most", t->n_max,
+                 SECAGG_COMPLETE_MAX);
+        return refuse(plan, "policy.large_groups");
+    }
     if (t->n_max < s->config.policy.minimum_group || t->n_max < t->privacy.minimum_group) {
         snprintf(plan->detail, sizeof plan->detail, "groups have %u at most, the device wants %u",
                  t->n_max, s->config.policy.minimum_group);

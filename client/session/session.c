@@ -251,8 +251,7 @@ static void pause_work(struct session *s, const char *missing) {
 
 static void run_training_timers(struct session *s) {
     if (s->phase == SESSION_TRAIN && s->now_ms >= s->train_limit_ms) {
-        const struct wire_hash hash = s->terms_hash;
-        session_decline(s, &hash, "policy.train_ms", "the training takes longer than allowed");
+        decline_by_examples(s, "policy.train_ms", "the training takes longer than allowed");
         return;
     }
     if (s->terms.heartbeat_ms == 0)

@@ -42,6 +42,13 @@ static void small_ring(struct world *w) { /* 300 codes of 8 bits do not fit 16 *
 }
 static void just_fits(struct world *w) {
     w->template.n_max = 257;
+    w->config.policy.large_groups = true;
+}
+static void large_groups(struct world *w) { /* hold against a curious coordinator only */
+    w->template.n_max = 201;
+}
+static void largest_complete(struct world *w) {
+    w->template.n_max = 200;
 }
 static void own_minimum(struct world *w) { /* the device sees to it itself */
     w->config.policy.minimum_group = 50;
@@ -66,6 +73,8 @@ static void test_plans(void **state) {
     assert_string_equal(answer(no_certificate), "secure_aggregation");
     assert_string_equal(answer(small_ring), "secure_aggregation");
     assert_string_equal(answer(just_fits), "");
+    assert_string_equal(answer(large_groups), "policy.large_groups");
+    assert_string_equal(answer(largest_complete), "");
     assert_string_equal(answer(own_minimum), "");
     assert_string_equal(answer(own_minimum_too_large), "policy.minimum_group");
     assert_string_equal(answer(noise), "policy.minimum_noise");
@@ -86,6 +95,50 @@ static void test_says_only_declined(void **state) {
     struct session_event e = {.kind = SESSION_PREPARED, .now_ms = w->now_ms};
     e.prepared.schema_ok = true;
     e.prepared.examples = 0;
+    world_step(w, &e);
+    assert_string_equal(w->last_decline.rule, "declined");
+    assert_string_equal(w->last_decline.detail, "");
+    world_free(w);
+}
+
+static bool tells_progress(bool masks) {
+    struct world *w = world_new(4);
+    if (masks)
+        world_masks(w);
+    world_restart(w);
+    world_open_round(w, 1);
+    for (int i = 0; i < 5000 && !w->training; i++)
+        world_run(w, 1);
+    assert_true(w->training);
+    const uint32_t before = w->sends[sotto_Envelope_heartbeat_tag];
+    struct session_event e = {.kind = SESSION_TICK,
+                              .now_ms = w->now_ms + w->template.heartbeat_ms,
+                              .conditions = {.online = true, .battery_percent = -1},
+                              .train_permille = 310};
+    world_step(w, &e);
+    assert_int_equal(w->sends[sotto_Envelope_heartbeat_tag], before + 1);
+    const uint32_t told = w->last_sent.body.heartbeat.permille;
+    world_free(w);
+    assert_true(told == 0 || told == 310);
+    return told != 0;
+}
+
+/* Progress tells the number of steps, and so does a training that is too long. */
+static void test_hides_steps(void **state) {
+    (void)state;
+    assert_true(tells_progress(false));
+    assert_false(tells_progress(true));
+    struct world *w = world_new(5);
+    world_masks(w);
+    w->config.policy.train_ms_max = 500;
+    world_restart(w);
+    world_open_round(w, 1);
+    for (int i = 0; i < 5000 && !w->training; i++)
+        world_run(w, 1);
+    assert_true(w->training);
+    struct session_event e = {.kind = SESSION_TICK,
+                              .now_ms = w->now_ms + 1000,
+                              .conditions = {.online = true, .battery_percent = -1}};
     world_step(w, &e);
     assert_string_equal(w->last_decline.rule, "declined");
     assert_string_equal(w->last_decline.detail, "");
@@ -117,6 +170,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plans),
         cmocka_unit_test(test_says_only_declined),
+        cmocka_unit_test(test_hides_steps),
         cmocka_unit_test(test_rounds_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

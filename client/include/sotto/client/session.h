@@ -35,6 +35,8 @@ struct session_policy {
     } secure_aggregation;
     uint32_t minimum_group; /* members that a sum must hold at the least; under masks the device
                                itself sees to it */
+    bool large_groups; /* takes plans whose groups may pass SECAGG_COMPLETE_MAX members: there the
+                          coordinator draws the graph, and no device can see to a minimum */
     uint32_t rounds_between_min; /* takes part in at most one of so many rounds of a task */
     float minimum_noise;
     uint32_t allowed_key_count; /* 0: any of the document's */
