@@ -9,6 +9,8 @@
 static void end_masking(struct client_masks *k) {
     devstore_masking_free(k->masking);
     k->masking = NULL;
+    if (k->codes != NULL)
+        id_wipe(k->codes, SECURE_MASK_BLOCK * sizeof *k->codes);
     mem_free(k->codes);
     k->codes = NULL;
     buf_deinit(&k->bytes);

@@ -49,7 +49,7 @@ static void status_task_json(struct json *j, const struct task_host *t) {
 }
 
 static bool authority_beside(const struct coordinator *c) {
-    return c->document.authority_beside || (c->document_bytes.len == 0 && keys_authority_beside(c));
+    return c->document.authority_beside || keys_authority_beside(c);
 }
 
 static void status_json(struct coordinator *c, const struct transport_stats *s, struct buf *out) {

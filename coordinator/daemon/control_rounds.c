@@ -138,7 +138,7 @@ static enum sotto_status round_show_text(struct coordinator *c, const struct sto
             ? "masked task: no single update is readable at the coordinator, a group's sum is"
             : "plain task: updates are sealed to the round's key, which the coordinator "
               "holds: it can read them",
-        c->document.authority_beside
+        c->document.authority_beside || keys_authority_beside(c)
             ? "beside the coordinator: at most secure against a curious coordinator"
             : "elsewhere");
     buf_printf(out, "%u counted, %u rejected, %u returned; %llu examples, local loss %s\n",

@@ -72,8 +72,10 @@ static bool derive_masks(struct secagg_server *s, uint32_t member, bool survived
             continue;
         server_record(s, holders[i], &peer);
         if (!keys_agree(secret, own.mask_public, peer.mask_public, s->session, s->config.terms_hash,
-                        prk))
+                        prk)) {
+            sodium_memzero(prk, sizeof prk);
             return false;
+        }
         keys_derive(prk, KDF_MASK, s->mask_keys + at * SECAGG_KEY);
         s->mask_adds[at++] = member < holders[i]; /* the survivor adds those of smaller index */
     }
