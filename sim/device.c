@@ -30,6 +30,7 @@ static enum sotto_status session_make(struct sim *s, uint32_t device, struct sot
     WIRE_SET_TEXT(config.backend, kern_backend_kernel_set(s->backend));
     WIRE_SET_TEXT(config.version, SOTTO_VERSION_TEXT);
     config.jitter_seed = s->x->settings.task.seed;
+    config.certified = task_secure(&s->x->settings.task);
     config.checked = &s->checked;
     if (s->training_bytes > 0) {
         struct fleet_class c;
@@ -62,11 +63,11 @@ static bool is_wanted(const struct sim *s, uint32_t device) {
     return m && (m->state == ROUND_INVITED || m->state == ROUND_PLANNED);
 }
 
-/* Nothing more to do for this round. */
-static void go_home(struct sim *s, uint32_t device) {
+void device_go_home(struct sim *s, uint32_t device) {
     struct sim_device *d = &s->devices[device];
     session_free(d->session);
     d->session = NULL;
+    device_masks_end(d);
     sim_plan_drop(d->plan);
     d->plan = NULL;
     d->timer_ms = 0;
@@ -86,7 +87,9 @@ static enum sotto_status send_up(struct sim *s, uint32_t device, const struct se
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a message");
     m->m = *a->message;
     m->payload = view_of(NULL, 0);
-    if (a->has_chunk && d->job) {
+    if (a->has_chunk && a->exchange) {
+        m->payload = device_masks_chunk(d, a->chunk);
+    } else if (a->has_chunk && d->job) {
         const uint32_t size = chunk_size(d->job->report_bytes, a->chunk);
         const uint8_t *from = d->job->report.len
                                   ? d->job->report.data + (size_t)a->chunk * CHUNK_BYTES
@@ -227,11 +230,12 @@ static enum sotto_status act(struct sim *s, uint32_t device, const struct sessio
     case SESSION_DO_STORE_DOCUMENT:
     case SESSION_DO_STORE_COUNTERS:
     case SESSION_DO_NOTE:
+    case SESSION_DO_SECURE_CHUNK: /* it is at hand once it has all come */
+        break;
     case SESSION_DO_SECURE_BEGIN:
-    case SESSION_DO_SECURE_CHUNK:
     case SESSION_DO_SECURE_TAKE:
     case SESSION_DO_SECURE_END:
-        break;
+        return device_masks_act(s, device, a, err);
     }
     return SOTTO_OK;
 }
@@ -256,7 +260,7 @@ enum sotto_status device_event(struct sim *s, uint32_t device, struct session_ev
         TRY(act(s, device, &actions[i], err));
     if (session_phase(d->session) == SESSION_IDLE && session_stage(d->session) == SESSION_NONE &&
         !is_wanted(s, device)) {
-        go_home(s, device);
+        device_go_home(s, device);
         return SOTTO_OK;
     }
     const uint64_t next = session_next_ms(d->session);
@@ -364,6 +368,8 @@ enum sotto_status device_trained(struct sim *s, uint32_t device, uint64_t id,
     if (j->status == SOTTO_OK) {
         TRY(keep(s, device, j, err)); /* with the report, as in one transaction */
         d->sealed = true;
+        if (j->plan->masked)
+            d->open_outcome = (uint8_t)sotto_Outcome_OUTCOME_OPEN;
         e.report.bytes = j->report_bytes;
         e.report.hash = j->report_hash;
     } else {
@@ -405,6 +411,7 @@ out:
 void device_deinit(struct sim *s, uint32_t device) {
     struct sim_device *d = &s->devices[device];
     session_free(d->session);
+    device_masks_end(d);
     job_drop(d->job);
     sim_plan_drop(d->plan);
     mass_free(d->mass);

@@ -25,10 +25,11 @@ struct sim_settings {
     uint64_t stop_bytes;
     bool seal;
     int deltas; /* enum sim_deltas */
+    int crypto; /* enum sim_crypto, under masks */
     double fleet_speed,
         fleet_spread; /* examples a virtual second, 0: no time; sigma of its logarithm */
     uint64_t fleet_uplink, fleet_downlink; /* bytes a virtual second, 0: no time */
-    double fleet_drop;
+    double fleet_drop, fleet_leave;
     char *fleet_devices, *fleet_trace; /* files */
     uint64_t fleet_copies;
     double fleet_link_spread;
@@ -38,6 +39,7 @@ struct sim_settings {
     double fleet_joules_sample, fleet_joules_byte;
 };
 enum sim_deltas { SIM_DELTAS_AUTO = 0, SIM_DELTAS_ON, SIM_DELTAS_OFF };
+enum sim_crypto { SIM_CRYPTO_EXACT = 0, SIM_CRYPTO_REAL };
 extern const struct config_option sim_options[];
 
 /* Settings and everything that follows from them alone; read-only once it is made. */

@@ -60,6 +60,18 @@ bool fleet_drops(const struct sim *s, uint32_t device, uint32_t round) {
     return rng_f64(&r) < p;
 }
 
+uint32_t fleet_leaves(const struct sim *s, uint32_t device, uint32_t round) {
+    const double p = s->x->settings.fleet_leave;
+    struct rng r;
+    if (p <= 0)
+        return 0;
+    rng_init(&r, s->x->settings.task.seed, round, serial_of(device), RNG_FLEET);
+    (void)rng_f64(&r); /* whether it vanishes, or straggles */
+    (void)rng_f64(&r);
+    const double where = rng_f64(&r);
+    return where < p ? 1 + 2 * (uint32_t)(where / p * 5) : 0;
+}
+
 static double straggles(const struct sim *s, uint32_t device, uint32_t round) {
     const struct sim_settings *set = &s->x->settings;
     struct rng r;

@@ -380,6 +380,9 @@ static enum sotto_status on_decline(struct sim *s, uint32_t device, const sotto_
 
 enum sotto_status host_message(struct sim *s, uint32_t device, const struct sim_message *m,
                                struct sotto_error *err) {
+    enum sotto_status status;
+    if (task_secure(&s->x->settings.task) && sim_secure_message(s, device, m, &status, err))
+        return status;
     switch (m->m.which_body) {
     case sotto_Envelope_check_in_tag:
         return on_check_in(s, device, &m->m.body.check_in, err);

@@ -9,6 +9,9 @@
 static const char *const delta_names[] = {
     [SIM_DELTAS_AUTO] = "auto", [SIM_DELTAS_ON] = "on", [SIM_DELTAS_OFF] = "off", NULL};
 
+static const char *const crypto_names[] = {
+    [SIM_CRYPTO_EXACT] = "exact", [SIM_CRYPTO_REAL] = "real", NULL};
+
 /* clang-format off */
 #define SIM_DATA_ROWS \
     {"data.name", CONFIG_STR, HERE(data), "generator", 0, 0, NULL, 0, "", \
@@ -57,6 +60,8 @@ static const char *const delta_names[] = {
      "Seal every report to the round's key and open it, as in production; the result is the same."}, \
     {"deltas", CONFIG_ENUM, HERE(deltas), "auto", 0, 0, delta_names, 0, "", \
      "Whether a client that holds an older version gets the difference; auto: unless the downlink is f32, where it hardly pays."}, \
+    {"secure.crypto", CONFIG_ENUM, HERE(crypto), "exact", 0, 0, crypto_names, 0, "", \
+     "Under masks: exact makes the sums without keys and masks, real with all of them; the model is the same."}, \
     {"fleet.speed", CONFIG_F64, HERE(fleet_speed), "0", 0, 1e12, NULL, 0, "examples/s", \
      "Examples that a client trains on in a virtual second; 0: training takes no virtual time."}, \
     {"fleet.spread", CONFIG_F64, HERE(fleet_spread), "0", 0, 5, NULL, 0, "", \
@@ -67,6 +72,8 @@ static const char *const delta_names[] = {
      "Downlink of a client in bytes a virtual second; 0: receiving takes no virtual time."}, \
     {"fleet.drop", CONFIG_F64, HERE(fleet_drop), "0", 0, 1, NULL, 0, "", \
      "Probability that an invited client vanishes for the round."}, \
+    {"fleet.leave", CONFIG_F64, HERE(fleet_leave), "0", 0, 1, NULL, 0, "", \
+     "Under masks: probability that a client that has trained leaves before one of the five messages of its session, each as likely."}, \
     {"fleet.straggle", CONFIG_F64, HERE(fleet_straggle), "0", 0, 1, NULL, 0, "", \
      "Probability that a client takes fleet.straggle_by times as long in a round."}, \
     {"fleet.straggle_by", CONFIG_F64, HERE(fleet_straggle_by), "5", 1, 1000, NULL, 0, "", \

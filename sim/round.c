@@ -38,6 +38,8 @@ void sim_plan_drop(struct sim_plan *p) {
         return;
     sim_version_drop(p->base);
     id_wipe(&p->keys, sizeof p->keys);
+    masked_plan_free(p->masked);
+    buf_deinit(&p->support);
     buf_deinit(&p->bytes);
     mem_free(p);
 }
@@ -185,15 +187,20 @@ static enum sotto_status make_plan(struct sim *s, uint32_t round, bool evaluatio
     p->base = s->version;
     p->base->refs++;
     buf_init(&p->bytes, WIRE_TERMS_MAX);
+    buf_init(&p->support, 0);
     seal_keypair(p->keys.public_key, p->keys.secret_key);
     task_terms(t, &s->x->graph.layout, s->task_id, round, evaluation, &p->terms);
     WIRE_SET_HASH(p->terms.package_hash, &p->base->package->hash);
     p->terms.package_bytes = p->base->package->size;
-    p->terms.round_key.size = SEAL_PUBLIC;
-    memcpy(p->terms.round_key.bytes, p->keys.public_key, SEAL_PUBLIC);
     task_spec(t, &s->x->graph.layout, evaluation, &p->spec);
-    p->terms.report_bytes_max =
-        codec_bytes_max(&p->spec) + 4096 + 64u * (codec_block_count(&p->spec) + 1u);
+    if (task_secure(t)) { /* nothing is sealed: no key */
+        TRY(sim_secure_plan_make(s, p, err));
+    } else {
+        p->terms.round_key.size = SEAL_PUBLIC;
+        memcpy(p->terms.round_key.bytes, p->keys.public_key, SEAL_PUBLIC);
+        p->terms.report_bytes_max =
+            codec_bytes_max(&p->spec) + 4096 + 64u * (codec_block_count(&p->spec) + 1u);
+    }
     TRY(wire_terms_encode(&p->terms, &p->bytes, err));
     p->keys.terms = wire_terms_hash(buf_view(&p->bytes));
     id_sign(&s->signing, ID_LABEL_TERMS, buf_view(&p->bytes), p->signature);
@@ -251,10 +258,12 @@ static void slots_deinit(struct sim *s) {
     s->slot_count = 0;
 }
 
-/* Empty sums for the round's groups: those of the round before, where they fit. */
-static enum sotto_status prepare_slots(struct sim *s, uint32_t groups, bool evaluation,
-                                       struct sotto_error *err) {
+/* Those of the round before, where they fit. */
+enum sotto_status sim_slots_prepare(struct sim *s, uint32_t groups, bool evaluation,
+                                    struct sotto_error *err) {
     uint32_t each = s->workers < SLOTS_PER_GROUP_MAX ? s->workers : SLOTS_PER_GROUP_MAX;
+    if (task_secure(&s->x->settings.task))
+        each = 1; /* nobody adds but the end of the session */
     while (each > 1 && each * groups > SLOTS_MAX)
         each--;
     if (s->slot_count == groups * each && s->slots_evaluate == evaluation) {
@@ -310,7 +319,9 @@ static enum sotto_status open_round(struct sim *s, uint32_t number, struct sotto
     s->train_begin_ns = 0;
     s->upload_count = 0;
     TRY(make_plan(s, number, evaluation, err));
-    TRY(prepare_slots(s, groups, evaluation, err));
+    TRY(sim_slots_prepare(s, groups, evaluation, err));
+    if (task_secure(&s->x->settings.task))
+        TRY(sim_secure_open(s, members, err));
     TRY(begin_deltas(s, m, members, err));
     TRY(wake_members(s, m, members, number, err));
     const struct round_event opened = {
@@ -564,6 +575,7 @@ static enum sotto_status advance_round(struct sim *s, struct sotto_error *err) {
                                   .now_ms = s->time.now_ms,
                                   .round = s->round.round,
                                   .ok = s->round.evaluation || s->round.published};
+    sim_secure_close(s);
     sim_plan_drop(s->plan);
     s->plan = NULL;
     TRY(end_round(s, err));
@@ -582,6 +594,7 @@ static enum sotto_status fail_round(struct sim *s, const char *reason, struct so
             return status;
     }
     s->train_rounds_done += !s->round.evaluation;
+    sim_secure_close(s);
     sim_plan_drop(s->plan);
     s->plan = NULL;
     return end_round(s, err);
@@ -603,6 +616,8 @@ enum sotto_status host_action_do(struct sim *s, const struct round_action *a, st
     case ROUND_DO_REPEAT:
         return to ? host_ack(s, a->serial, sotto_Outcome_OUTCOME_OPEN, a->text, err) : SOTTO_OK;
     case ROUND_DO_RETURN:
+        if (s->secure)
+            return sim_secure_action(s, a, to, err);
         s->round.returned++;
         return to ? host_ack(s, a->serial, sotto_Outcome_OUTCOME_RETURNED, a->text, err) : SOTTO_OK;
     case ROUND_DO_CONTINUE:
@@ -612,15 +627,16 @@ enum sotto_status host_action_do(struct sim *s, const struct round_action *a, st
         s->round.dropped += a->member_state == ROUND_DROPPED;
         break;
     case ROUND_DO_SUM:
-        return sum_group(s, a->group, err);
-    case ROUND_DO_GROUP: /* masked rounds are not simulated */
+        return s->secure ? sim_secure_action(s, a, to, err) : sum_group(s, a->group, err);
+    case ROUND_DO_GROUP:
     case ROUND_DO_REGROUP:
     case ROUND_DO_STATE:
     case ROUND_DO_NOTIFY:
     case ROUND_DO_CLOSE:
-        break;
+        return sim_secure_action(s, a, to, err);
     case ROUND_DO_FAIL_GROUP:
-        return settle_members(s, a->group, false, err);
+        return s->secure ? sim_secure_action(s, a, to, err)
+                         : settle_members(s, a->group, false, err);
     case ROUND_DO_ADVANCE:
         return advance_round(s, err);
     case ROUND_DO_FAIL:
@@ -637,6 +653,7 @@ enum sotto_status host_action_do(struct sim *s, const struct round_action *a, st
 
 void sim_round_deinit(struct sim *s) {
     slots_deinit(s);
+    sim_secure_close(s);
     for (uint32_t i = 0; i < s->delta_count; i++)
         job_drop(s->deltas[i]);
     s->delta_count = 0;

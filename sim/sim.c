@@ -18,7 +18,11 @@ static enum sotto_status make_identities(struct sim *s, struct sotto_error *err)
     s->document.version = 1;
     memcpy(s->document.authority_key, authority.public_key, ID_KEY);
     memcpy(s->document.signing_key, s->signing.public_key, ID_KEY);
-    s->document.endpoint_count = 1;
+    s->document.endpoint_count = 1; /* of a form that certificates' tickets can carry */
+    snprintf(s->document.endpoints[0].address, sizeof s->document.endpoints[0].address, "%s",
+             "tcp://simulator:1");
+    memcpy(s->document.endpoints[0].curve_key, s->signing.public_key, ID_KEY);
+    s->authority = authority;
     id_wipe(&authority, sizeof authority);
     memcpy(s->task_id, s->x->config_hash, sizeof s->task_id);
 out:
@@ -168,6 +172,7 @@ void sim_close(struct sim *s) {
     mem_free(s->devices);
     vtime_deinit(&s->time);
     id_wipe(&s->signing, sizeof s->signing);
+    id_wipe(&s->authority, sizeof s->authority);
     pthread_cond_destroy(&s->done);
     pthread_mutex_destroy(&s->lock);
     mem_free(s);
@@ -236,6 +241,8 @@ static enum sotto_status take(struct sim *s, const struct vtime_event *e, struct
         return device_here(s, e->device, err);
     case SIM_EV_AWAY:
         return device_away(s, e->device, err);
+    case SIM_EV_MASKS:
+        return device_masks(s, e->device, e->tag, err);
     case SIM_EV_ENGINE:
         if (s->engine_timer_ms != e->tag)
             return SOTTO_OK;

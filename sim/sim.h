@@ -86,6 +86,10 @@ struct sim_plan {
     struct report_keys keys; /* with the terms' hash */
     uint8_t signature[ID_SIG];
     struct codec_spec spec;
+    /* under masks: */
+    struct masked_plan *masked;  /* NULL: plain */
+    struct buf support;          /* borrowed by masked */
+    struct secagg_config secagg; /* of the round's sessions */
 };
 
 /* ---- Work for the pool */
@@ -139,6 +143,7 @@ struct sim_device {
     struct sim_job *job;               /* training, or a sealed report on its way */
     struct sim_plan *plan;             /* that it works under; counted */
     struct sim_mass *mass;             /* of its report, until that is settled; NULL: none */
+    struct sim_masks *masks;           /* its part in a secure session; NULL: none */
     uint64_t timer_ms;                 /* of its pending timer; 0: none */
     uint64_t up_free_ms, down_free_ms; /* when its link is free again */
     uint32_t last_round;               /* 0: none; its terms hash is sim->terms[last_round] */
@@ -194,8 +199,8 @@ struct sim {
     struct vtime time;
     uint64_t start_ms; /* when the fleet's time begins */
     /* fleet */
-    uint64_t training_bytes; /* that a training step needs; 0: nobody asks */
-    struct id_keys signing;
+    uint64_t training_bytes;           /* that a training step needs; 0: nobody asks */
+    struct id_keys signing, authority; /* the second for certificates only */
     struct id_document document;
     uint8_t task_id[WIRE_TASK_ID];
     struct id_checked checked; /* every device of a round gets the same terms */
@@ -210,7 +215,8 @@ struct sim {
     uint64_t engine_timer_ms;
     struct round_event events[SIM_EVENTS_QUEUED];
     uint32_t event_first, event_count;
-    struct sim_plan *plan; /* of the open round; NULL: none */
+    struct sim_plan *plan;     /* of the open round; NULL: none */
+    struct sim_secure *secure; /* its sessions under masks; NULL: none */
     struct sim_version *version;
     struct sim_package *kept[SIM_KEEP_VERSIONS];
     uint32_t version_count;         /* numbers given */
@@ -306,8 +312,9 @@ enum sim_event {
     SIM_EV_TRAINED,
     SIM_EV_CHECKED,
     SIM_EV_ENGINE,
-    SIM_EV_HERE, /* a device that is there looks whether there is work */
-    SIM_EV_AWAY, /* it goes */
+    SIM_EV_HERE,  /* a device that is there looks whether there is work */
+    SIM_EV_AWAY,  /* it goes */
+    SIM_EV_MASKS, /* a device has made its next message of a secure session */
 };
 /* Within a moment: messages first, so that a report goes its whole way before the next training is
  * waited for. */
@@ -343,6 +350,9 @@ enum sotto_status sim_version_noted(struct sim *s, const struct wire_hash *diges
 /* Fills v->params and v->control, as devices decode them, from its master and package. */
 enum sotto_status sim_version_params(const struct sim *s, struct sim_version *v,
                                      struct sotto_error *err);
+/* Empty sums for so many groups of the open round. */
+enum sotto_status sim_slots_prepare(struct sim *s, uint32_t groups, bool evaluation,
+                                    struct sotto_error *err);
 void sim_round_deinit(struct sim *s);
 /* Adds the message to the queue, for the device. */
 enum sotto_status host_send(struct sim *s, uint32_t device, const sotto_Envelope *m,
@@ -363,12 +373,36 @@ void device_deinit(struct sim *s, uint32_t device);
 enum sotto_status device_here(struct sim *s, uint32_t device, struct sotto_error *err);
 enum sotto_status device_away(struct sim *s, uint32_t device, struct sotto_error *err);
 void device_moved(struct sim *s, uint32_t device, uint64_t sent, uint64_t received);
+/* Its session ends: nothing more to do for this round. */
+void device_go_home(struct sim *s, uint32_t device);
+
+/* ---- secure*.c: rounds under masks (secure.h) */
+
+/* The plan of the round's vectors, and what it says in the terms; with plan's spec filled. */
+enum sotto_status sim_secure_plan_make(struct sim *s, struct sim_plan *p, struct sotto_error *err);
+enum sotto_status sim_secure_open(struct sim *s, uint32_t members, struct sotto_error *err);
+void sim_secure_close(struct sim *s); /* the round has ended; nothing open is fine */
+/* What the engine asks for of a round under masks. */
+enum sotto_status sim_secure_action(struct sim *s, const struct round_action *a,
+                                    struct sim_reply *to, struct sotto_error *err);
+/* True: the message is one of secure aggregation; *status says how it went. */
+bool sim_secure_message(struct sim *s, uint32_t device, const struct sim_message *m,
+                        enum sotto_status *status, struct sotto_error *err);
+enum sotto_status device_masks_act(struct sim *s, uint32_t device, const struct session_action *a,
+                                   struct sotto_error *err);
+enum sotto_status device_masks(struct sim *s, uint32_t device, uint64_t tag,
+                               struct sotto_error *err);
+/* Chunk of its message on the way: only its size counts. */
+struct view device_masks_chunk(const struct sim_device *d, uint32_t chunk);
+void device_masks_end(struct sim_device *d);
 
 /* ---- fleet.c: pure functions of the seed and the fleet's files */
 
 void fleet_device(const struct sim *s, uint32_t device, struct fleet_class *out);
 /* Whether it vanishes for the round, and how long it trains. */
 bool fleet_drops(const struct sim *s, uint32_t device, uint32_t round);
+/* The message (enum secagg_kind) before which it leaves its secure session for good; 0: none. */
+uint32_t fleet_leaves(const struct sim *s, uint32_t device, uint32_t round);
 uint64_t fleet_train_ms(const struct sim *s, uint32_t device, uint32_t round, uint64_t samples);
 uint64_t fleet_send_ms(uint64_t now_ms, uint64_t *free_ms, uint64_t bytes, double per_second);
 /* Whether devices are there at times only. */

@@ -292,6 +292,34 @@ static enum sotto_status encode(struct sim_job *j, struct sim_worker *w) {
                : SOTTO_FAIL(&j->error, SOTTO_NOMEM, "no memory for an update's mass");
 }
 
+/* The same for a sum under masks: the codes lie in the report as its masked message would, where
+ * masks are put on them, or are not. */
+static enum sotto_status encode_masked(struct sim_job *j, struct sim_worker *w) {
+    const struct sim *s = j->sim;
+    const struct sim_plan *p = j->plan;
+    const bool residual = j->kept && !p->evaluation;
+    const uint64_t length = masked_length(p->masked);
+    enum sotto_status status;
+    uint32_t *codes = mem_array((size_t)length, sizeof *codes);
+    if (!codes)
+        return SOTTO_FAIL(&j->error, SOTTO_NOMEM, "no memory for a coded update");
+    TRY(terms_encode_masked(&p->terms, p->masked, &s->x->graph.layout, (uint64_t)j->device + 1,
+                            p->evaluation ? NULL : p->base->params,
+                            p->evaluation ? NULL : w->scratch, residual ? j->kept : NULL, NULL,
+                            &j->metrics, j->examples, codes, &j->error));
+    buf_reset(&j->report);
+    uint8_t *to = buf_grow(&j->report, (size_t)p->terms.report_bytes_max);
+    if (!to)
+        TRY_FAIL(&j->error, SOTTO_NOMEM, "no memory for a coded update");
+    memset(to, 0, SECAGG_MASKED_HEAD);
+    secagg_ring_pack(p->secagg.ring_bits, codes, (size_t)length, to + SECAGG_MASKED_HEAD);
+    if (residual && keep_mass(j, w->scratch, NULL) != SOTTO_OK)
+        TRY_FAIL(&j->error, SOTTO_NOMEM, "no memory for an update's mass");
+out:
+    mem_free(codes);
+    return status;
+}
+
 static enum sotto_status evaluator_for(struct sim *s, struct sim_worker *w,
                                        struct sotto_error *err) {
     return w->evaluator
@@ -335,8 +363,14 @@ static enum sotto_status run_train(struct sim_job *j, struct sim_worker *w) {
         TRY(train(j, w));
     }
     phase_end(w, evaluation ? SIM_PHASE_EVALUATE : SIM_PHASE_TRAIN, begin_ns);
-    take_spare(j);
     begin_ns = phase_begin(w);
+    if (j->plan->masked) {
+        status = encode_masked(j, w);
+        j->report_bytes = j->report.len;
+        phase_end(w, SIM_PHASE_ENCODE, begin_ns);
+        return status;
+    }
+    take_spare(j);
     TRY(encode(j, w));
     j->report_bytes = sealed_bytes(&j->update);
     if (s->x->settings.seal) {
