@@ -12,8 +12,9 @@ static const struct tile TILE_LARGE = {128, 64, 8, 8}, TILE_MEDIUM = {64, 64, 8,
                          TILE_SMALL = {32, 32, 4, 4}, TILE_FLAT = {16, 64, 4, 4},
                          TILE_TALL = {64, 16, 4, 4};
 
-#define TRANS_INT8 4u /* beside the two transposes */
-#define TRANS_BF16 8u
+#define TRANS_INT8   4u /* beside the two transposes */
+#define TRANS_BF16   8u
+#define TRANS_UNROLL 16u /* LLVM, which compiles for processors, takes seconds over it */
 
 enum mode { MODE_GEMM = 0, MODE_FORWARD, MODE_DX, MODE_DW, MODE_POOL };
 
@@ -140,7 +141,8 @@ static bool emit_product(struct gpu_recorder *r, const struct product *v,
     gpu_spec(&l, t.bn);
     gpu_spec(&l, t.tm);
     gpu_spec(&l, t.tn);
-    gpu_spec(&l, v->trans);
+    bool gpu = r->g->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU;
+    gpu_spec(&l, v->trans | (gpu ? TRANS_UNROLL : 0));
     gpu_spec(&l, v->window);
     gpu_spec(&l, splits == 1 ? v->act : KERN_ACT_NONE);
     put_params(&l, v, splits);

@@ -9,7 +9,8 @@ layout(constant_id = 2) const uint BM = 32;
 layout(constant_id = 3) const uint BN = 32;
 layout(constant_id = 4) const uint TM = 4;
 layout(constant_id = 5) const uint TN = 4;
-layout(constant_id = 6) const uint TRANS = 0; // gemm, 1: A is [k][m]; 2: B is [n][k]; 4: B is int8 with a scale a column; 8: A and B rounded to bfloat16
+layout(constant_id = 6) const uint TRANS = 0; // gemm, 1: A is [k][m]; 2: B is [n][k]; 4: B is int8 with a scale a column; 8: A and B rounded to bfloat16;
+                                               // 16: the loop over k in a tile may be unrolled (a GPU's compiler decides)
 layout(constant_id = 7) const uint WINDOW = 0; // rows of a pooling window, which divides TM; 0: none
 layout(constant_id = 8) const uint ACT = 0; // after the bias; known here, it costs no code
 const uint BK = 16;
@@ -210,6 +211,18 @@ void store_pooled(uint m0, uint n0) {
     }
 }
 
+// acc += column k of A's tile times row k of B's.
+void add_up(uint k, uint tm, uint tn) {
+    float rows[TM], cols[TN];
+    [[unroll]] for (uint i = 0u; i < TM; i++)
+        rows[i] = sa[k][tm + i];
+    [[unroll]] for (uint j = 0u; j < TN; j++)
+        cols[j] = sb[k][tn + j];
+    [[unroll]] for (uint i = 0u; i < TM; i++)
+        [[unroll]] for (uint j = 0u; j < TN; j++)
+            acc[i * TN + j] = fma(rows[i], cols[j], acc[i * TN + j]);
+}
+
 void main() {
     uint tiles_m = (M + BM - 1u) / BM, tiles_n = (N + BN - 1u) / BN;
     uint id = GROUP;
@@ -250,15 +263,12 @@ void main() {
         if (MODE != 0u)
             for (uint i = THREAD; i < BK; i += THREADS)
                 make_col(at ^ 1u, i, min(k0 + BK + i, K - 1u));
-        [[dont_unroll]] for (uint k = 0u; k < BK; k++) {
-            float rows[TM], cols[TN];
-            [[unroll]] for (uint i = 0u; i < TM; i++)
-                rows[i] = sa[k][tm + i];
-            [[unroll]] for (uint j = 0u; j < TN; j++)
-                cols[j] = sb[k][tn + j];
-            [[unroll]] for (uint i = 0u; i < TM; i++)
-                [[unroll]] for (uint j = 0u; j < TN; j++)
-                    acc[i * TN + j] = fma(rows[i], cols[j], acc[i * TN + j]);
+        if ((TRANS & 16u) != 0u) {
+            for (uint k = 0u; k < BK; k++)
+                add_up(k, tm, tn);
+        } else {
+            [[dont_unroll]] for (uint k = 0u; k < BK; k++)
+                add_up(k, tm, tn);
         }
         barrier();
     }
