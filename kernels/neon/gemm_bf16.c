@@ -1,6 +1,6 @@
 /* Products of bfloat16 by NEON where the processor has BFMMLA (A510, A710, X2 and later): 2 x 4 by
  * 4 x 2, sums in fp32, a tile of 8 x 8. Operands are rounded as they are packed, in groups of four
- * of k with zeros past its end. */
+ * of k with zeros past its end. Compiled for such processors, and entered on them only. */
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -10,10 +10,8 @@
 #define K_BLOCK 256
 #define M_BLOCK 64
 
-#define BF16 __attribute__((target("arch=armv8.2-a+bf16")))
-
 /* Up to four floats, zeros past n, as bfloat16. */
-BF16 static inline bfloat16x4_t round4(const float *p, size_t n) {
+static inline bfloat16x4_t round4(const float *p, size_t n) {
     float some[4] = {0};
     if (n >= 4)
         return vcvt_bf16_f32(vld1q_f32(p));
@@ -22,7 +20,7 @@ BF16 static inline bfloat16x4_t round4(const float *p, size_t n) {
 }
 
 /* [group][row][4] of up to 8 rows. */
-BF16 static void pack_rows(const float *a, size_t lda, size_t rows, size_t len, bfloat16_t *dst) {
+static void pack_rows(const float *a, size_t lda, size_t rows, size_t len, bfloat16_t *dst) {
     const size_t whole = rows == TILE ? len / 4 * 4 : 0;
     for (size_t k = 0; k < whole; k += 4)
         for (size_t r = 0; r < TILE; r++, dst += 4)
@@ -35,8 +33,7 @@ BF16 static void pack_rows(const float *a, size_t lda, size_t rows, size_t len, 
 }
 
 /* [group][column][4] of up to 8 columns. */
-BF16 static void pack_columns(const float *b, size_t ldb, size_t columns, size_t len,
-                              bfloat16_t *dst) {
+static void pack_columns(const float *b, size_t ldb, size_t columns, size_t len, bfloat16_t *dst) {
     const size_t low = columns < 4 ? columns : 4;
     for (size_t k = 0; k < len; k += 4, dst += 4 * TILE) {
         uint16x8_t r[4];
@@ -77,8 +74,8 @@ BF16 static void pack_columns(const float *b, size_t ldb, size_t columns, size_t
     vst1q_f32(sums[2 * (r)] + 4, vcombine_f32(vget_low_f32(m##r##2), vget_low_f32(m##r##3)));      \
     vst1q_f32(sums[2 * (r) + 1], vcombine_f32(vget_high_f32(m##r##0), vget_high_f32(m##r##1)));    \
     vst1q_f32(sums[2 * (r) + 1] + 4, vcombine_f32(vget_high_f32(m##r##2), vget_high_f32(m##r##3)));
-BF16 static void tile_matrix(const bfloat16_t *a, const bfloat16_t *b, size_t groups,
-                             float sums[TILE][TILE]) {
+static void tile_matrix(const bfloat16_t *a, const bfloat16_t *b, size_t groups,
+                        float sums[TILE][TILE]) {
     PAIRS(ZERO)
     for (; groups; groups--, a += 32, b += 32) {
         const bfloat16x8_t a0 = vld1q_bf16(a), a1 = vld1q_bf16(a + 8), a2 = vld1q_bf16(a + 16);
@@ -104,7 +101,7 @@ size_t neon_gemm_bf16_scratch(const struct kern_instr *in) {
     return (M_BLOCK + TILE) * (size_t)K_BLOCK * sizeof(bfloat16_t);
 }
 
-BF16 void neon_gemm_bf16(const struct kern_ctx *ctx, const struct kern_instr *in) {
+void neon_gemm_bf16(const struct kern_ctx *ctx, const struct kern_instr *in) {
     const struct kern_gemm *g = &in->u.gemm;
     const float *a = kern_f32(ctx, in, 0), *b = kern_f32(ctx, in, 1), *bias = kern_f32(ctx, in, 3);
     float *c = kern_f32(ctx, in, 2);
