@@ -27,6 +27,7 @@ static enum sotto_status session_make(struct sim *s, uint32_t device, struct sot
     config.serial = serial_of(device);
     memcpy(config.authority_key, s->document.authority_key, ID_KEY);
     session_policy_defaults(&config.policy);
+    config.policy.large_groups = true; /* sizes are the experiment's to choose */
     WIRE_SET_TEXT(config.backend, kern_backend_kernel_set(s->backend));
     WIRE_SET_TEXT(config.version, SOTTO_VERSION_TEXT);
     config.jitter_seed = s->x->settings.task.seed;
