@@ -146,6 +146,22 @@ class Simulator(Case):
         digests["daemon and agents"] = c.models("same")[-1]["digest"]
         self.assertEqual(len(set(digests.values())), 1, digests)
 
+    def test_masked_digest(self):
+        """Sums under masks: the simulator with and without cryptography, over the wire, and daemon and agents."""
+        sets = ["privacy.secure_aggregation=required", "cohort=10", "uplink.support=round", "uplink.clip_norm=3",
+                "uplink.bits=10", "weight_max=40"]
+        flags = [flag for s in (*sets, "clients=10") for flag in ("--set", s)]
+        path = self.write("masked.yaml", TASK + SIMULATED)
+        digests = {crypto: self.digest(path, *flags, "--set", f"secure.crypto={crypto}") for crypto in ("exact", "real")}
+        digests["over the wire"] = self.digest(path, *flags, "--wire")
+        c = self.world.coordinator().init().start()
+        for i, token in enumerate(c.tokens(10)):
+            self.world.device(f"device-{i}").enroll(token).digits(i, EXAMPLES).policy().start()
+        check(c.create(TASK, *sets))
+        c.wait_finished("same")
+        digests["daemon and agents"] = c.models("same")[-1]["digest"]
+        self.assertEqual(len(set(digests.values())), 1, digests)
+
     def test_strategies_with_a_half_on_the_devices(self):
         """What devices keep and divide is the same in agents with stores and in the simulator."""
         path = self.write("same.yaml", TASK + SIMULATED)
