@@ -6,6 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -84,6 +88,15 @@ enum sotto_status agent_open(const struct agent_args *a, sotto_client **out,
     return SOTTO_OK;
 }
 
+/* Examples, updates and keys stay out of core dumps. */
+static void no_core_dumps(void) {
+    const struct rlimit none = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &none);
+#if defined(__linux__)
+    (void)prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
 int main(int argc, char **argv) {
     struct agent_args args;
     const struct agent_command *command;
@@ -110,6 +123,7 @@ int main(int argc, char **argv) {
     (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 #endif
     log_setup(level, args.json ? LOG_JSON : LOG_TEXT);
+    no_core_dumps();
     agent_catch_signals();
     return command->run(&args);
 }

@@ -10,8 +10,6 @@ void session_policy_defaults(struct session_policy *p) {
 
 const char *session_conditions_missing(const struct session *s) {
     const struct session_policy *p = &s->config.policy;
-    if (!s->conditions.online)
-        return "offline";
     if (p->need_charging && !s->conditions.charging)
         return "policy.charging";
     if (p->need_idle && !s->conditions.idle)
@@ -21,7 +19,7 @@ const char *session_conditions_missing(const struct session *s) {
     if (s->conditions.battery_percent >= 0 && !s->conditions.charging &&
         s->conditions.battery_percent < p->battery_percent_min)
         return "policy.battery_percent";
-    return NULL;
+    return s->conditions.online ? NULL : "offline"; /* last: training goes on without a link */
 }
 
 void session_buckets_fill(struct session *s) {

@@ -269,8 +269,8 @@ static void run_timers(struct session *s) {
         session_drop_terms(s);
         session_go_idle(s, s->now_ms);
     }
-    const bool offline_training =
-        !s->conditions.online && (s->phase == SESSION_TRAIN || s->phase == SESSION_PREPARE);
+    const bool offline_training = missing != NULL && strcmp(missing, "offline") == 0 &&
+                                  (s->phase == SESSION_TRAIN || s->phase == SESSION_PREPARE);
     if (missing != NULL && s->phase != SESSION_IDLE && !offline_training)
         pause_work(s, missing);
     if (s->link == LINK_CONNECTING && s->now_ms >= s->link_due_ms)

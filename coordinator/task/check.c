@@ -177,6 +177,8 @@ static enum sotto_status check_groups(const struct task_config *t, const char *k
                                                               : "use a plain task");
 }
 
+#define SHARE_BYTES 112u /* for each holder, as docs/secure-aggregation.md has them */
+
 static enum sotto_status check_secure_groups(const struct task_config *t, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct secagg_graph_params graph;
@@ -200,6 +202,13 @@ static enum sotto_status check_secure_groups(const struct task_config *t, struct
             sotto_error_prefix(err, "privacy (a group of %u)", task_group_max(t, evaluate));
             return SOTTO_INVALID;
         }
+        /* A device's shares travel as one chunk. */
+        if ((graph.degree + 1) * SHARE_BYTES > CHUNK_BYTES - SHARE_BYTES)
+            TRY_FAIL(err, SOTTO_INVALID,
+                     "privacy.group_max: in a group of %u each device shares with %u others, more "
+                     "than a message holds; make groups smaller, or lower privacy.adversarial or "
+                     "privacy.dropout",
+                     task_group_max(t, evaluate), graph.degree);
     }
 out:
     return status;
