@@ -63,6 +63,7 @@ static enum sotto_status session_begin(struct sim *s, uint32_t group, struct sot
     struct sim_secure_group *g = &s->secure->groups[group];
     secagg_server_free(g->server);
     memset(g, 0, sizeof *g);
+    s->round.sessions++;
     return sim_is_real(s)
                ? secagg_server_new(&s->plan->secagg, &s->secure->identity, &g->server, err)
                : SOTTO_OK;

@@ -33,6 +33,7 @@ struct sim_round_result {
     double distill_gain;
     uint64_t train_samples;
     uint32_t members, counted, returned, rejected, declined, dropped;
+    uint32_t sessions; /* of secure aggregation that were begun, another one after a failure too */
     uint64_t bytes_up, bytes_down;
     double train_seconds; /* wall clock from the first training handed out to the last one done */
     double eval_seconds, server_seconds, wall_seconds;
