@@ -141,6 +141,14 @@ out:
 
 /* ---- Settings */
 
+/* A coordinator's export is a table alone: its folder names it. */
+static enum sotto_status name_by_folder(struct run_data *r, struct sotto_error *err) {
+    const char *last = strrchr(r->dir, '/');
+    snprintf(r->name, sizeof r->name, "%s", last && last[1] ? last + 1 : r->dir);
+    r->settings = mem_strdup(r->name);
+    return r->settings ? SOTTO_OK : SOTTO_FAIL(err, SOTTO_NOMEM, "%s: no memory", r->dir);
+}
+
 static enum sotto_status read_settings(struct run_data *r, struct sotto_error *err) {
     static char none[1] = "";
     struct sim_settings s;
@@ -194,7 +202,8 @@ static enum sotto_status add_run(struct runs *r, const char *dir, struct sotto_e
     to->dir = mem_strdup(dir);
     if (!to->dir)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a run");
-    enum sotto_status status = read_settings(to, err);
+    enum sotto_status status =
+        has(dir, "config.yaml") ? read_settings(to, err) : name_by_folder(to, err);
     if (status == SOTTO_OK)
         status = read_table(to, err);
     return status;
@@ -226,7 +235,7 @@ static enum sotto_status nothing(void *ctx, const char *name) {
 
 static enum sotto_status add_dir(struct runs *r, const char *dir, int depth,
                                  struct sotto_error *err) {
-    if (has(dir, "rounds.csv") && has(dir, "config.yaml"))
+    if (has(dir, "rounds.csv"))
         return add_run(r, dir, err);
     if (depth >= DEPTH_MAX || io_list(dir, nothing, NULL, NULL) != SOTTO_OK)
         return SOTTO_OK;
@@ -317,9 +326,10 @@ enum sotto_status runs_read(struct runs *out, const char *const *dirs, size_t co
         if (status != SOTTO_OK)
             return status;
         if (out->count == before)
-            return SOTTO_FAIL(err, SOTTO_NOT_FOUND,
-                              "%s: there is no run in it (rounds.csv and config.yaml of --out)",
-                              dirs[i]);
+            return SOTTO_FAIL(
+                err, SOTTO_NOT_FOUND,
+                "%s: there is no run in it (rounds.csv of --out, or of sottoctl rounds export)",
+                dirs[i]);
     }
     return make_groups(out, err);
 }
