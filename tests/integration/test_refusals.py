@@ -122,7 +122,7 @@ class Refusals(Case):
         cases = {
             "rounds: many": "rounds", "cohort: 0": "cohort", "rounds: 10x": "10x", "unknown_key: 1": "unknown_key",
             "uplink: {keep: 2}": "keep", "model: {zoo: resnet}": "resnet", "[": ":1",
-            "privacy: {secure_aggregation: required}\nmodel: {zoo: logreg}": "secure_aggregation",
+            "privacy: {secure_aggregation: required}\nmodel: {zoo: logreg}": "clip_norm",
         }
         for text, word in cases.items():
             with self.subTest(text):
