@@ -34,8 +34,10 @@ static const struct {
 } csv_columns[] = {
     {"accuracy_fraction", RUNS_ACCURACY, false, true},
     {"loss_nats", RUNS_LOSS, false, true},
-    {"bytes_up", RUNS_UP, true, true},
-    {"bytes_down", RUNS_DOWN, true, true},
+    {"bytes_up", RUNS_UP, true, false},
+    {"bytes_down", RUNS_DOWN, true, false},
+    {"up_bytes", RUNS_UP, true, false}, /* as a coordinator exports them */
+    {"down_bytes", RUNS_DOWN, true, false},
     {"clock_seconds", RUNS_CLOCK, false, false},
     {"wall_seconds", RUNS_WALL, true, false},
     {"energy_joules", RUNS_ENERGY, true, false},
