@@ -80,8 +80,8 @@ enum sotto_status sotto_error_set(struct sotto_error *err, enum sotto_status sta
 }
 
 enum sotto_status sotto_error_prefix(struct sotto_error *err, const char *fmt, ...) {
-    if (err == NULL)
-        return SOTTO_OK;
+    if (err == NULL) /* nothing to say, and its status is not known: a failure all the same */
+        return SOTTO_INTERNAL;
     char old[sizeof err->message];
     memcpy(old, err->message, sizeof old);
     va_list args;

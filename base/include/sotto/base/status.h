@@ -70,7 +70,7 @@ enum sotto_status sotto_error_set(struct sotto_error *err, enum sotto_status sta
                                   const char *file, int line, const char *fmt, ...)
     SOTTO_PRINTF(6, 7);
 /* Puts "prefix: " before the message of an error already set; for callers that know the object.
- * Returns err's status. */
+ * Returns err's status, INTERNAL for NULL: never OK, so that it can be returned on. */
 enum sotto_status sotto_error_prefix(struct sotto_error *err, const char *fmt, ...)
     SOTTO_PRINTF(2, 3);
 /* Copies len peer-controlled bytes into out (size cap, terminated), controls and non-ASCII as \xNN.
