@@ -11,6 +11,7 @@
 #define PACKAGE_GRAPH_MAX                                                                          \
     (1u << 17) /* bytes; a graph of 512 layers with long names takes about 40 KiB */
 #define PACKAGE_DIM_MAX (1u << 26)
+#define PACKAGE_PIECE   1024u /* values unpacked at a time where they are wanted for a moment */
 
 static void put_schema(const struct data_schema *s, struct buf *out) {
     buf_put_u8(out, (uint8_t)s->dtype);
@@ -106,21 +107,35 @@ static void get_schema(struct reader *r, struct data_schema *s) {
     s->shift = reader_f32(r, "example shift");
 }
 
+static uint64_t scale_count(const struct layout *l, enum package_precision precision) {
+    uint64_t sum = 0;
+    for (uint32_t s = 0; s < l->segment_count; s++)
+        if (quant_form_of(l, s, precision) == QUANT_I8)
+            sum += quant_channels(&l->segments[s]);
+    return sum;
+}
+
 static enum sotto_status get_tensors(struct package *p, struct reader *r, bool extras,
                                      struct sotto_error *err) {
     const struct layout *l = &p->graph.layout;
     const uint64_t needed = tensor_bytes(l, p->precision);
+    const uint64_t scales = scale_count(l, p->precision);
     /* The bytes must be there before memory is taken for what they say. */
     if (extras ? needed > reader_left(r) : needed != reader_left(r))
         return SOTTO_FAIL(err, SOTTO_CORRUPT,
                           "package: %zu bytes of tensors, the layout needs %llu", reader_left(r),
                           (unsigned long long)needed);
-    p->params = mem_array(l->total, sizeof *p->params);
-    if (!p->params)
-        return SOTTO_FAIL(err, SOTTO_NOMEM, "package: %u parameters", l->total);
-    for (uint32_t s = 0; s < l->segment_count && r->status == SOTTO_OK; s++)
-        quant_get(&l->segments[s], quant_form_of(l, s, p->precision), r,
-                  p->params + l->segments[s].offset);
+    p->tensors = mem_zalloc(sizeof *p->tensors + l->segment_count * sizeof p->tensors->of[0]);
+    if (p->tensors)
+        p->tensors->scales = mem_array((size_t)scales + 1, sizeof(float));
+    if (!p->tensors || !p->tensors->scales)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "package: %u tensors", l->segment_count);
+    float *at = p->tensors->scales;
+    for (uint32_t s = 0; s < l->segment_count && r->status == SOTTO_OK; s++) {
+        const enum quant_form form = quant_form_of(l, s, p->precision);
+        quant_check(&l->segments[s], form, r, at, &p->tensors->of[s]);
+        at += form == QUANT_I8 ? quant_channels(&l->segments[s]) : 0;
+    }
     if (extras && r->status == SOTTO_OK) {
         const enum sotto_status status = extras_get(p, r, err);
         if (status != SOTTO_OK)
@@ -129,7 +144,7 @@ static enum sotto_status get_tensors(struct package *p, struct reader *r, bool e
     return reader_finish(r, true, "package", err);
 }
 
-enum sotto_status package_decode(struct view bytes, struct package *out, struct sotto_error *err) {
+enum sotto_status package_open(struct view bytes, struct package *out, struct sotto_error *err) {
     enum sotto_status status;
     struct reader r, graph_reader;
     memset(out, 0, sizeof *out);
@@ -161,9 +176,73 @@ out:
     return status;
 }
 
-void package_deinit(struct package *p) {
-    graph_deinit(&p->graph);
+static void drop_tensors(struct package *p) {
+    if (p->tensors)
+        mem_free(p->tensors->scales);
+    mem_free(p->tensors);
+    p->tensors = NULL;
+}
+
+enum sotto_status package_decode(struct view bytes, struct package *out, struct sotto_error *err) {
+    enum sotto_status status;
+    TRY(package_open(bytes, out, err));
+    const uint32_t total = out->graph.layout.total;
+    float *params = mem_array(total, sizeof *params);
+    if (!params)
+        TRY_FAIL(err, SOTTO_NOMEM, "package: %u parameters", total);
+    package_unpack(out, 0, total, params);
+    out->params = params;
+out:
+    drop_tensors(out);
+    return status;
+}
+
+void package_unpack(const struct package *p, uint32_t first, uint32_t count, float *out) {
+    const struct layout *l = &p->graph.layout;
+    if (p->params) {
+        memcpy(out, p->params + first, count * sizeof *out);
+        return;
+    }
+    for (uint32_t s = 0; s < l->segment_count && count > 0; s++) {
+        const struct layout_segment *segment = &l->segments[s];
+        if (first - segment->offset >= segment->count) /* also when it lies before */
+            continue;
+        const uint32_t left = segment->count - (first - segment->offset);
+        const uint32_t n = left < count ? left : count;
+        quant_unpack(segment, &p->tensors->of[s], first - segment->offset, n, out);
+        first += n;
+        out += n;
+        count -= n;
+    }
+}
+
+void package_subtract(const struct package *p, float *values) {
+    float piece[PACKAGE_PIECE];
+    const uint32_t total = p->graph.layout.total;
+    for (uint32_t at = 0; at < total; at += PACKAGE_PIECE) {
+        const uint32_t n = total - at < PACKAGE_PIECE ? total - at : PACKAGE_PIECE;
+        package_unpack(p, at, n, piece);
+        vec_sub_f32(values + at, values + at, piece, n);
+    }
+}
+
+bool package_int8(const struct package *p, uint32_t segment, const int8_t **codes,
+                  const float **scales) {
+    if (!p->tensors || p->tensors->of[segment].form != QUANT_I8)
+        return false;
+    *codes = (const int8_t *)p->tensors->of[segment].bytes;
+    *scales = p->tensors->of[segment].scales;
+    return true;
+}
+
+void package_drop_weights(struct package *p) {
+    drop_tensors(p);
     mem_free(p->params);
     p->params = NULL;
+}
+
+void package_deinit(struct package *p) {
+    graph_deinit(&p->graph);
+    package_drop_weights(p);
     extras_deinit(p);
 }

@@ -18,8 +18,29 @@ uint64_t quant_bytes(const struct layout_segment *s, enum quant_form form);
  * form. */
 enum sotto_status quant_put(const struct layout_segment *s, enum quant_form form, const float *w,
                             struct buf *out, struct sotto_error *err);
-/* Reads quant_bytes into w; a broken value fails the reader, which names it. */
+uint32_t quant_channels(const struct layout_segment *s); /* the last dimension: scales of int8 */
+
+/* A segment as it lies in a package's bytes, at any address. */
+struct quant_tensor {
+    enum quant_form form;
+    const uint8_t *bytes; /* values or codes; of int4 blocks with their scales */
+    const float *scales;  /* of int8: one a channel */
+};
+/* Reads quant_bytes and checks every value; a broken one fails the reader, which names it. Of int8
+ * the scales are written to scales[channels]; out points at them and into the reader's bytes. */
+void quant_check(const struct layout_segment *s, enum quant_form form, struct reader *r,
+                 float *scales, struct quant_tensor *out);
+/* Values first to first + count of a checked tensor into w. w may be its scales when first is 0. */
+void quant_unpack(const struct layout_segment *s, const struct quant_tensor *t, uint32_t first,
+                  uint32_t count, float *w);
+/* Both at once: quant_bytes into w. */
 void quant_get(const struct layout_segment *s, enum quant_form form, struct reader *r, float *w);
+
+/* The tensors of an opened package, one a segment. */
+struct package_tensors {
+    float *scales; /* of all int8 segments, side by side */
+    struct quant_tensor of[];
+};
 
 /* extra.c: the extras behind the tensors, count first. */
 enum sotto_status extras_put(const struct layout *l, const struct package_extra *extras,

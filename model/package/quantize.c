@@ -7,6 +7,7 @@
 
 #define HALF_MAX         65504.0f
 #define QUANT_WEIGHT_MAX 1e36f /* so that 127 scales stay finite */
+#define QUANT_PIECE      512u  /* values checked at a time */
 
 static uint32_t float_bits(float v) {
     uint32_t bits;
@@ -68,7 +69,7 @@ enum quant_form quant_form_of(const struct layout *l, uint32_t segment,
     return first || last ? QUANT_I8 : QUANT_I4;
 }
 
-static uint32_t channels_of(const struct layout_segment *s) {
+uint32_t quant_channels(const struct layout_segment *s) {
     return s->dims[s->rank - 1];
 }
 
@@ -78,7 +79,7 @@ uint64_t quant_bytes(const struct layout_segment *s, enum quant_form form) {
     case QUANT_F32:
         return 4 * n;
     case QUANT_I8:
-        return 4 * (uint64_t)channels_of(s) + n;
+        return 4 * (uint64_t)quant_channels(s) + n;
     case QUANT_I4:
         return 2 * ((n + QUANT_BLOCK - 1) / QUANT_BLOCK) + (n + 1) / 2;
     }
@@ -104,7 +105,7 @@ static void find_scales(const float *w, uint32_t rows, uint32_t channels, float 
 
 static enum sotto_status put_i8(const struct layout_segment *s, const float *w, struct buf *out,
                                 struct sotto_error *err) {
-    uint32_t channels = channels_of(s), rows = s->count / channels;
+    uint32_t channels = quant_channels(s), rows = s->count / channels;
     if (vec_max_abs_f32(w, s->count) > QUANT_WEIGHT_MAX)
         return SOTTO_FAIL(err, SOTTO_INVALID, "tensor %s: a weight is too large for int8", s->name);
     float *scales = mem_array(channels, sizeof *scales);
@@ -161,69 +162,140 @@ enum sotto_status quant_put(const struct layout_segment *s, enum quant_form form
     return SOTTO_FAIL(err, SOTTO_INTERNAL, "unknown form of a tensor");
 }
 
-/* Little-endian on the wire and in memory: one copy, then the check. */
-static void get_f32(const struct layout_segment *s, struct reader *r, float *w) {
+/* ---- Reading: all of a tensor is checked first, then any part of it unpacks without a failure
+ * ----
+ */
+
+static void check_f32(const struct layout_segment *s, struct reader *r, struct quant_tensor *out) {
     struct view v = reader_bytes(r, 4 * (size_t)s->count, "fp32 tensor");
     if (r->status != SOTTO_OK)
         return;
-    memcpy(w, v.p, v.n);
-    if (!vec_all_finite_f32(w, s->count))
-        reader_fail(r, SOTTO_CORRUPT, "fp32 tensor");
+    out->bytes = v.p;
+    for (size_t at = 0; at < s->count; at += QUANT_PIECE) { /* the bytes lie at any address */
+        float piece[QUANT_PIECE];
+        size_t n = s->count - at < QUANT_PIECE ? s->count - at : QUANT_PIECE;
+        memcpy(piece, v.p + 4 * at, 4 * n);
+        if (!vec_all_finite_f32(piece, n)) {
+            reader_fail(r, SOTTO_CORRUPT, "fp32 tensor");
+            return;
+        }
+    }
 }
 
-static void get_i8(const struct layout_segment *s, struct reader *r, float *w) {
-    uint32_t channels = channels_of(s), rows = s->count / channels;
+static void check_i8(const struct layout_segment *s, struct reader *r, float *scales,
+                     struct quant_tensor *out) {
     size_t scales_at = r->off;
-    for (uint32_t c = 0; c < channels; c++) {
+    for (uint32_t c = 0; c < quant_channels(s); c++) {
         float scale = reader_f32(r, "scale of a channel");
         if (!(scale > 0.0f && scale <= QUANT_WEIGHT_MAX / 100))
             reader_fail(r, SOTTO_CORRUPT, "scale of a channel");
-        w[c] = scale;
+        scales[c] = scale;
     }
     struct view q = reader_bytes(r, s->count, "int8 weights");
     if (r->status != SOTTO_OK)
         return;
+    out->bytes = q.p;
+    out->scales = scales;
     if (memchr(q.p, (unsigned char)INT8_MIN, q.n)) {
         r->off = scales_at;
         reader_fail(r, SOTTO_CORRUPT, "int8 weights");
-        return;
-    }
-    const int8_t *codes = (const int8_t *)q.p;
-    for (size_t at = (size_t)rows * channels; at > 0;) { /* the scales wait in row 0 */
-        at -= channels;
-        vec_dequant_row_f32(w + at, codes + at, w, channels);
     }
 }
 
-static void get_i4(const struct layout_segment *s, struct reader *r, float *w) {
+static int32_t nibble(const uint8_t *q, uint32_t i) {
+    return (int32_t)(q[i / 2] >> 4 * (i & 1) & 15) - 8;
+}
+
+static void check_i4(const struct layout_segment *s, struct reader *r, struct quant_tensor *out) {
     for (uint32_t at = 0; at < s->count && r->status == SOTTO_OK; at += QUANT_BLOCK) {
         uint32_t n = s->count - at < QUANT_BLOCK ? s->count - at : QUANT_BLOCK;
-        float scale = quant_half_to(reader_u16(r, "scale of a block"));
+        struct view half = reader_bytes(r, 2, "scale of a block");
+        if (r->status != SOTTO_OK)
+            return;
+        if (at == 0)
+            out->bytes = half.p;
+        float scale = quant_half_to((uint16_t)(half.p[0] | half.p[1] << 8));
         if (!(scale >= 0.0f && scale <= HALF_MAX))
             reader_fail(r, SOTTO_CORRUPT, "scale of a block");
         struct view q = reader_bytes(r, (n + 1) / 2, "int4 weights");
         if (r->status != SOTTO_OK)
             return;
-        for (uint32_t i = 0; i < 2 * ((n + 1) / 2); i++) {
-            int32_t v = (int32_t)(q.p[i / 2] >> 4 * (i & 1) & 15) - 8;
-            if (v == -8 || (i >= n && v != 0))
+        for (uint32_t i = 0; i < 2 * ((n + 1) / 2); i++)
+            if (nibble(q.p, i) == -8 || (i >= n && nibble(q.p, i) != 0))
                 reader_fail(r, SOTTO_CORRUPT, "int4 weights");
-            if (i < n)
-                w[at + i] = scale * (float)v;
-        }
+    }
+}
+
+void quant_check(const struct layout_segment *s, enum quant_form form, struct reader *r,
+                 float *scales, struct quant_tensor *out) {
+    *out = (struct quant_tensor){.form = form};
+    switch (form) {
+    case QUANT_F32:
+        check_f32(s, r, out);
+        return;
+    case QUANT_I8:
+        check_i8(s, r, scales, out);
+        return;
+    case QUANT_I4:
+        check_i4(s, r, out);
+        return;
+    }
+}
+
+/* Row by row: values first to first + count of rows of `channels`, the first and last perhaps in
+ * part. */
+static void unpack_i8(const struct quant_tensor *t, uint32_t channels, uint32_t first,
+                      uint32_t count, float *w) {
+    const int8_t *codes = (const int8_t *)t->bytes + first;
+    for (uint32_t c = first % channels; count > 0; c = 0) {
+        const uint32_t n = channels - c < count ? channels - c : count;
+        vec_dequant_row_f32(w, codes, t->scales + c, n);
+        w += n;
+        codes += n;
+        count -= n;
+    }
+}
+
+static void unpack_i4(const struct quant_tensor *t, uint32_t first, uint32_t count, float *w) {
+    const size_t block_bytes = 2 + QUANT_BLOCK / 2;
+    while (count > 0) {
+        const uint8_t *block = t->bytes + block_bytes * (first / QUANT_BLOCK);
+        const float scale = quant_half_to((uint16_t)(block[0] | block[1] << 8));
+        const uint32_t at = first % QUANT_BLOCK;
+        const uint32_t n = QUANT_BLOCK - at < count ? QUANT_BLOCK - at : count;
+        for (uint32_t i = 0; i < n; i++)
+            w[i] = scale * (float)nibble(block + 2, at + i);
+        w += n;
+        first += n;
+        count -= n;
+    }
+}
+
+void quant_unpack(const struct layout_segment *s, const struct quant_tensor *t, uint32_t first,
+                  uint32_t count, float *w) {
+    switch (t->form) {
+    case QUANT_F32: /* little-endian on the wire and in memory */
+        memcpy(w, t->bytes + 4 * (size_t)first, 4 * (size_t)count);
+        return;
+    case QUANT_I8:
+        unpack_i8(t, quant_channels(s), first, count, w);
+        return;
+    case QUANT_I4:
+        unpack_i4(t, first, count, w);
+        return;
     }
 }
 
 void quant_get(const struct layout_segment *s, enum quant_form form, struct reader *r, float *w) {
-    switch (form) {
-    case QUANT_F32:
-        get_f32(s, r, w);
+    const uint32_t channels = quant_channels(s);
+    struct quant_tensor t;
+    quant_check(s, form, r, w, &t);
+    if (r->status != SOTTO_OK)
         return;
-    case QUANT_I8:
-        get_i8(s, r, w);
-        return;
-    case QUANT_I4:
-        get_i4(s, r, w);
+    if (form != QUANT_I8) {
+        quant_unpack(s, &t, 0, s->count, w);
         return;
     }
+    quant_unpack(s, &t, channels, s->count - channels, w + channels); /* the scales wait in row 0 */
+    quant_unpack(s, &t, 0, channels, w);
 }

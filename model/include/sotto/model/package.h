@@ -36,7 +36,10 @@ struct package {
     struct graph graph;
     struct data_schema schema;
     enum package_precision precision;
-    float *params; /* graph.layout.total values, dequantized: what every device computes with */
+    float *params; /* graph.layout.total values, dequantized: what every device computes with; NULL
+                      after package_open */
+    struct package_tensors *tensors; /* after package_open: the weights as they lie in the bytes;
+                                        else NULL */
     uint32_t extra_count;
     struct package_extra extras[PACKAGE_EXTRAS_MAX];
 };
@@ -57,6 +60,21 @@ const struct package_extra *package_extra_find(const struct package *p, const ch
 /* Checks everything (caps, shapes, finite scales, exact length). out is deinited by the caller,
  * also after an error. */
 enum sotto_status package_decode(struct view bytes, struct package *out, struct sotto_error *err);
+/* The same without unpacking: params stays NULL, and the weights stay in bytes, which must not
+ * change or go before package_drop_weights or package_deinit. What unpacks them later cannot fail.
+ */
+enum sotto_status package_open(struct view bytes, struct package *out, struct sotto_error *err);
+/* Coordinates first to first + count of the layout, dequantized into out: with package_open
+ * straight from the bytes. Any part gives the values that package_decode does. */
+void package_unpack(const struct package *p, uint32_t first, uint32_t count, float *out);
+/* values -= weights, layout.total of them, without a dequantized copy of the weights. */
+void package_subtract(const struct package *p, float *values);
+/* A segment that lies in an opened package as int8: count codes, in the layout's order, and a scale
+ * for each index of its last dimension; weight = scale * code. False for another form. */
+bool package_int8(const struct package *p, uint32_t segment, const int8_t **codes,
+                  const float **scales);
+/* Lets go of weights and bytes; graph, schema and extras stay. */
+void package_drop_weights(struct package *p);
 void package_deinit(struct package *p);
 /* delta makes target from base: byte differences, deflated. Useful when graph and precision are the
  * same; always valid. */
