@@ -7,6 +7,17 @@
 
 #include "cpu/cpu.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Conversions of halves; not every compiler's __builtin_cpu_supports knows them. AVX state is the
+ * caller's to ask for. */
+static bool has_f16c(void) {
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
 static struct kern_backend table;
 static char kernel_set[64];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -29,6 +40,8 @@ static void fill(void) {
     if (any && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         isa = "avx2";
         override(kern_ops_avx2);
+        if (!has_f16c())
+            table.ops[KERN_GEMM_F16] = kern_ops_portable[KERN_GEMM_F16];
     }
 #endif
 #ifdef SOTTO_HAVE_OPENBLAS

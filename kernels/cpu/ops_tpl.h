@@ -14,6 +14,8 @@
 
 #include "cpu/int8_tpl.h"
 
+#include "cpu/half_tpl.h"
+
 const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_GEMM] = {NAME(gemm), NAME(gemm_scratch)},
     [KERN_CONV2D] = {NAME(conv2d), NAME(conv2d_scratch)},
@@ -38,4 +40,5 @@ const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_DEQUANT_I8] = {NAME(dequant_i8), NULL},
     [KERN_GEMM_I8] = {NAME(gemm_i8), NULL},
     [KERN_GEMM_W8] = {NAME(gemm_w8), NAME(gemm_w8_scratch)},
+    [KERN_GEMM_F16] = {NAME(gemm_f16), NAME(gemm_f16_scratch)}, /* AVX2: with F16C */
 };

@@ -34,5 +34,6 @@ const struct kern_backend kern_ref = {
             [KERN_GEMM_I8] = {kern_gemm_i8_ref, NULL},
             [KERN_GEMM_W8] = {kern_gemm_w8_ref, NULL},
             [KERN_GEMM_BF16] = {kern_gemm_bf16_ref, NULL},
+            [KERN_GEMM_F16] = {kern_gemm_f16_ref, NULL},
         },
 };

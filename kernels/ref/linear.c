@@ -1,5 +1,6 @@
 /* Reference products: gemm and the convolutions. */
 #include "ref/ref.h"
+#include "src/half.h"
 
 void kern_gemm_ref(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_gemm *g = &in->u.gemm;
@@ -47,7 +48,13 @@ static double round_bf16(float x) {
     return (double)x;
 }
 
-void kern_gemm_bf16_ref(const struct kern_ctx *c, const struct kern_instr *in) {
+static double round_f16(float x) {
+    return (double)kern_half_round(x);
+}
+
+/* A product of operands that are rounded first. */
+static void gemm_rounded(const struct kern_ctx *c, const struct kern_instr *in,
+                         double (*rounded)(float)) {
     const struct kern_gemm *g = &in->u.gemm;
     const float *a = kern_f32(c, in, 0), *b = kern_f32(c, in, 1), *bias = kern_f32(c, in, 3);
     float *out = kern_f32(c, in, 2);
@@ -56,10 +63,18 @@ void kern_gemm_bf16_ref(const struct kern_ctx *c, const struct kern_instr *in) {
         for (size_t j = 0; j < n; j++) {
             double sum = 0.0;
             for (size_t l = 0; l < k; l++)
-                sum += round_bf16(a[i * k + l]) * round_bf16(b[l * n + j]);
+                sum += rounded(a[i * k + l]) * rounded(b[l * n + j]);
             float v = (float)sum + (bias ? bias[j] : 0.0f);
             out[i * n + j] = kern_act_value(g->act, g->slope, v);
         }
+}
+
+void kern_gemm_bf16_ref(const struct kern_ctx *c, const struct kern_instr *in) {
+    gemm_rounded(c, in, round_bf16);
+}
+
+void kern_gemm_f16_ref(const struct kern_ctx *c, const struct kern_instr *in) {
+    gemm_rounded(c, in, round_f16);
 }
 
 void kern_gemm_w8_ref(const struct kern_ctx *c, const struct kern_instr *in) {

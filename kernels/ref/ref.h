@@ -31,6 +31,7 @@ kern_fn kern_dequant_i8_ref;
 kern_fn kern_gemm_i8_ref;
 kern_fn kern_gemm_w8_ref;
 kern_fn kern_gemm_bf16_ref;
+kern_fn kern_gemm_f16_ref;
 
 /* y = act(x) for one value; the derivative from the output. */
 float kern_act_value(enum kern_act act, float slope, float x);

@@ -57,6 +57,7 @@ static const struct {
     [KERN_DEQUANT_I8] = {3, {IN(I8), IN(F32), OUT(F32)}},
     [KERN_GEMM_I8] = {3, {IN(I8), IN(I8), OUT(I32)}},
     [KERN_GEMM_BF16] = {4, {IN(F32), IN(F32), OUT(F32), IN_OPT(F32)}},
+    [KERN_GEMM_F16] = {4, {IN(F32), IN(F32), OUT(F32), IN_OPT(F32)}},
     [KERN_GEMM_W8] = {5, {IN(F32), IN(I8), IN(F32), OUT(F32), IN_OPT(F32)}},
 };
 
@@ -140,7 +141,7 @@ static const char *check_gemm_i8(const struct kern_instr *in, uint64_t *want) {
             return "k is 2^17 or more";
         return g->act == KERN_ACT_NONE ? NULL : "integers have no activation";
     }
-    if (in->op == KERN_GEMM_BF16) {
+    if (in->op == KERN_GEMM_BF16 || in->op == KERN_GEMM_F16) {
         want[2] = PRODUCT(g->m, g->n);
         want[3] = g->n;
         return check_act(g->act, g->slope);
@@ -264,6 +265,7 @@ static const char *check_attributes(const struct kern_instr *in, uint64_t *want)
     case KERN_GEMM_I8:
     case KERN_GEMM_W8:
     case KERN_GEMM_BF16:
+    case KERN_GEMM_F16:
         return check_gemm_i8(in, want);
     case KERN_CONV2D:
     case KERN_CONV2D_POOL:

@@ -17,6 +17,7 @@ double kern_instr_flops(const struct kern_instr *i) {
     case KERN_GEMM_I8:
     case KERN_GEMM_W8:
     case KERN_GEMM_BF16:
+    case KERN_GEMM_F16:
         return 2.0 * i->u.gemm.m * i->u.gemm.n * i->u.gemm.k;
     case KERN_CONV2D:
     case KERN_CONV2D_POOL:

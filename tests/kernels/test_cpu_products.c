@@ -25,7 +25,7 @@ static void compare(struct harness *h, uint32_t out, const uint32_t *inputs, uns
         if (inputs[i] != KERN_NONE)
             harness_abs(h, inputs[i]);
     harness_abs(h, out);
-    if (in->op == KERN_GEMM || in->op == KERN_GEMM_BF16) {
+    if (in->op == KERN_GEMM || in->op == KERN_GEMM_BF16 || in->op == KERN_GEMM_F16) {
         in->u.gemm.scale = KERN_SCALE_ONE;
         in->u.gemm.act = KERN_ACT_NONE;
     } else {
@@ -103,8 +103,7 @@ static void test_gemm_i8(void **state) {
     }
 }
 
-static void test_gemm_bf16(void **state) {
-    (void)state;
+static void short_floats(enum kern_op op) {
     for (uint64_t i = 0; i < CASES; i++) {
         struct harness h;
         harness_init(&h, test_seed() + i, 1);
@@ -116,11 +115,72 @@ static void test_gemm_bf16(void **state) {
         uint32_t a = harness_f32(&h, g.m * g.k), b = harness_f32(&h, g.k * g.n);
         uint32_t c = harness_f32(&h, g.m * g.n);
         uint32_t bias = harness_pick(&h, 0, 1) ? harness_f32(&h, g.n) : KERN_NONE;
-        harness_instr(&h, KERN_GEMM_BF16, (uint32_t[]){a, b, c, bias}, 4)->u.gemm = g;
+        harness_instr(&h, op, (uint32_t[]){a, b, c, bias}, 4)->u.gemm = g;
         compare(&h, c, (uint32_t[]){a, b, bias}, 3, g.k,
                 g.act > KERN_ACT_LEAKY_RELU ? 1e-6 : 1e-37);
         harness_deinit(&h);
     }
+}
+
+static void test_gemm_bf16(void **state) {
+    (void)state;
+    short_floats(KERN_GEMM_BF16);
+}
+
+static void test_gemm_f16(void **state) {
+    (void)state;
+    short_floats(KERN_GEMM_F16);
+}
+
+/* The nearest binary16 by arithmetic instead of bits. */
+static float nearest_half(float x) {
+    if (x == 0.0f || !isfinite(x))
+        return x;
+    const int exponent = ilogbf(x) < -14 ? -14 : ilogbf(x);
+    const double place = ldexp(1.0, exponent - 10);
+    const double r = nearbyint((double)x / place) * place;
+    return fabs(r) > 65504.0 ? copysignf(INFINITY, x) : (float)r;
+}
+
+/* One value at a time through a product by 1: every backend rounds as the definition says. */
+static void test_half_rounding(void **state) {
+    (void)state;
+    static const float ends[][2] = {
+        {65504.0f, 65504.0f},        {65519.996f, 65504.0f},   {65520.0f, INFINITY},
+        {-65520.0f, -INFINITY},      {1e30f, INFINITY},        {INFINITY, INFINITY},
+        {0x1p-24f, 0x1p-24f},        {0x1p-25f, 0.0f},         {0x1.000002p-25f, 0x1p-24f},
+        {0x1.8p-24f, 0x1p-23f},      {-0x1.4p-23f, -0x1p-23f}, {0x1.ffap-15f, 0x1.ff8p-15f},
+        {0x1.ffcp-15f, 0x1p-14f},    {0x1.002p0f, 1.0f},       {0x1.006p0f, 0x1.008p0f},
+        {0x1.002002p0f, 0x1.004p0f}, {1e-40f, 0.0f},           {-1e-40f, -0.0f},
+    };
+    enum { COUNT = 4000 };
+    struct harness h;
+    harness_init(&h, test_seed(), 1);
+    const uint32_t x = harness_f32(&h, COUNT), one = harness_f32(&h, 1), y = harness_f32(&h, COUNT);
+    float *v = harness_values(&h, x);
+    for (uint32_t i = 0; i < COUNT; i++)
+        v[i] = ldexpf(v[i], (int)harness_pick(&h, 0, 50) - 30);
+    for (uint32_t i = 0; i < COUNT; i += 3) /* and ties */
+        v[i] = (float)ldexp(nearbyint(ldexp((double)v[i], 25)), -25);
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+        v[i] = ends[i][0];
+    v[COUNT - 1] = NAN;
+    harness_values(&h, one)[0] = 1.0f;
+    harness_instr(&h, KERN_GEMM_F16, (uint32_t[]){x, one, y}, 3)->u.gemm =
+        (struct kern_gemm){.m = COUNT, .n = 1, .k = 1};
+    const char *const backends[] = {"ref", harness_backend()};
+    for (size_t b = 0; b < ARRAY_LEN(backends); b++) {
+        harness_run(&h, backends[b]);
+        const float *got = harness_result(&h, y);
+        for (uint32_t i = 0; i + 1 < COUNT; i++) {
+            const float want = i < ARRAY_LEN(ends) ? ends[i][1] : nearest_half(v[i]);
+            if (got[i] != want)
+                fail_msg("%s: %a becomes %a, not %a", backends[b], (double)v[i], (double)got[i],
+                         (double)want);
+        }
+        assert_true(isnan(got[COUNT - 1]));
+    }
+    harness_deinit(&h);
 }
 
 static void test_gemm_w8(void **state) {
@@ -287,6 +347,7 @@ int main(void) {
         cmocka_unit_test(test_conv2d_pool), cmocka_unit_test(test_conv2d_dx),
         cmocka_unit_test(test_conv2d_dw),   cmocka_unit_test(test_gemm_i8),
         cmocka_unit_test(test_gemm_w8),     cmocka_unit_test(test_gemm_bf16),
+        cmocka_unit_test(test_gemm_f16),    cmocka_unit_test(test_half_rounding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,19 @@ static struct value add_conv(struct harness *h, struct value x, bool pool) {
     return y;
 }
 
+/* Dense in halves: values stay within their range, which the chain's may have left. */
+static struct value add_half(struct harness *h, struct value x) {
+    struct kern_gemm g = {.m = x.b, .k = x.h * x.w * x.c, .n = harness_pick(h, 1, 40)};
+    g.act = (enum kern_act)harness_pick(h, 0, 4);
+    g.slope = 0.1f;
+    struct value y = like(h, x.b, 1, 1, g.n);
+    uint32_t w = harness_f32(h, g.k * g.n), bias = harness_f32(h, g.n);
+    harness_instr(h, KERN_CLIP_NORM, (uint32_t[]){x.buffer}, 1)->u.clip =
+        (struct kern_clip){count_of(&x), sqrtf((float)count_of(&x))};
+    harness_instr(h, KERN_GEMM_F16, (uint32_t[]){x.buffer, w, y.buffer, bias}, 4)->u.gemm = g;
+    return y;
+}
+
 static struct value add_dense(struct harness *h, struct value x) {
     struct kern_gemm g = {.m = x.b, .k = x.h * x.w * x.c, .n = harness_pick(h, 1, 40)};
     g.trans_b = harness_pick(h, 0, 1);
@@ -113,13 +126,15 @@ static void one_program(uint64_t seed) {
     uint32_t dims[3] = {harness_pick(&h, 1, 9), harness_pick(&h, 1, 9), harness_pick(&h, 1, 9)};
     struct value v = like(&h, harness_pick(&h, 1, 5), dims[0], dims[1], dims[2]);
     for (unsigned i = 0; i < CHAIN; i++) {
-        uint32_t kind = harness_pick(&h, 0, 7);
+        uint32_t kind = harness_pick(&h, 0, 8);
         if (kind <= 1)
             v = add_conv(&h, v, kind == 1);
         else if (kind == 2)
             v = add_dense(&h, v);
         else if (kind <= 4)
             v = add_pool(&h, v, kind == 3);
+        else if (kind == 5)
+            v = add_half(&h, v);
         else
             v = add_simple(&h, v);
     }

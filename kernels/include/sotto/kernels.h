@@ -155,7 +155,8 @@ struct kern_quant {
     X(DEQUANT_I8, "dequant_i8", quant, 3) /* q, scale, x */                                        \
     X(GEMM_I8, "gemm_i8", gemm, 3)        /* A (i8 [m][k]), B (i8 [k][n]), C (i32): exact */       \
     X(GEMM_W8, "gemm_w8", gemm, 5)        /* A (f32), W (i8 [k][n]), scale[n], C (f32), [bias] */  \
-    X(GEMM_BF16, "gemm_bf16", gemm, 4)    /* A, B, C, [bias] */
+    X(GEMM_BF16, "gemm_bf16", gemm, 4)    /* A, B, C, [bias] */                                    \
+    X(GEMM_F16, "gemm_f16", gemm, 4)      /* A, B, C, [bias] */
 
 /* Rules that every backend keeps:
  * - rows at or past step.rows of the batch are padding: SOFTMAX_XENT and SOFT_XENT give them zero
@@ -175,7 +176,10 @@ struct kern_quant {
  * - GEMM_W8: C = act(A (scale W) + bias), the weights of a package as they lie: nothing unpacks
  * them to memory.
  * - GEMM_BF16: C = act(A B + bias), A and B rounded to bfloat16 (nearest, ties to even; infinite
- * past its range), sums in fp32. None of the three takes transposes, scale or beta.
+ * past its range), sums in fp32.
+ * - GEMM_F16: the same with IEEE binary16: nearest, ties to even, infinite from 65520 on,
+ * subnormals kept. Products of two halves are exact in fp32. None of the four takes transposes,
+ * scale or beta.
  * - arg max ties take the first; POOL_MAX ties take the first in row-major order; NaN never wins.
  */
 struct kern_clip {
