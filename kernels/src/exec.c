@@ -43,12 +43,8 @@ const struct kern_impl *kern_host_impl(enum kern_op op) {
     return choose(kern_backend_host(), op, &whose);
 }
 
-unsigned char *kern_exec_arena(struct kern_exec *e) {
-    return e->arena;
-}
-
-static unsigned char *lane_arena(const struct kern_exec *e, uint32_t lane) {
-    return e->arena + (size_t)lane * e->stride;
+unsigned char *kern_exec_arena(const struct kern_exec *e, uint32_t lane) {
+    return e->arena + lane * e->stride;
 }
 
 /* Bytes of a lane's arena, in and out; src NULL writes zeros. */
@@ -57,9 +53,9 @@ static void put(struct kern_exec *e, uint32_t lane, uint64_t offset, const void 
     if (e->dev)
         e->backend->device->write(e->dev, lane, offset, src, bytes);
     else if (src)
-        memcpy(lane_arena(e, lane) + offset, src, bytes);
+        memcpy(kern_exec_arena(e, lane) + offset, src, bytes);
     else
-        memset(lane_arena(e, lane) + offset, 0, bytes);
+        memset(kern_exec_arena(e, lane) + offset, 0, bytes);
 }
 
 static void get(const struct kern_exec *e, uint32_t lane, uint64_t offset, void *dst,
@@ -67,7 +63,7 @@ static void get(const struct kern_exec *e, uint32_t lane, uint64_t offset, void 
     if (e->dev)
         e->backend->device->read(e->dev, lane, offset, dst, bytes);
     else
-        memcpy(dst, lane_arena(e, lane) + offset, bytes);
+        memcpy(dst, kern_exec_arena(e, lane) + offset, bytes);
 }
 
 static void clear_buffers(struct kern_exec *e) {
@@ -183,7 +179,7 @@ static enum sotto_status check_step(const struct kern_exec *e, const struct kern
 static void run_on_host(struct kern_exec *e, uint32_t lane, const struct kern_step *step,
                         double metrics[KERN_METRIC_COUNT]) {
     const struct kern_program *p = e->p;
-    struct kern_ctx c = {lane_arena(e, lane), p->buffers, step, metrics, e->scratch};
+    struct kern_ctx c = {kern_exec_arena(e, lane), p->buffers, step, metrics, e->scratch};
     for (uint32_t i = 0; i < p->instr_count; i++) {
         uint64_t start = e->profile ? clock_mono_ns() : 0;
         e->impl[i]->run(&c, &p->instrs[i]);
@@ -315,7 +311,7 @@ void *kern_exec_lane_host(struct kern_exec *e, uint32_t lane, uint32_t buffer) {
         return NULL;
     if (e->dev)
         return e->backend->device->host(e->dev, lane, buffer);
-    return lane_arena(e, lane) + e->p->buffers[buffer].offset;
+    return kern_exec_arena(e, lane) + e->p->buffers[buffer].offset;
 }
 
 void *kern_exec_host(struct kern_exec *e, uint32_t buffer) {

@@ -75,8 +75,8 @@ struct kern_backend {
 
 /* The row that runs an instruction on the host: the processor's own, else "cpu", else "ref". */
 const struct kern_impl *kern_host_impl(enum kern_op op);
-/* Lane 0's arena of a program on the host. */
-unsigned char *kern_exec_arena(struct kern_exec *e);
+/* A lane's arena of a program on the host. */
+unsigned char *kern_exec_arena(const struct kern_exec *e, uint32_t lane);
 
 extern const struct kern_backend kern_ref;    /* complete: the oracle */
 extern const struct kern_backend kern_vulkan; /* only where it is built */

@@ -76,18 +76,11 @@ static void place_host(struct kern_dev *d) {
     d->host_bytes = at;
 }
 
-static uint64_t kept_bytes(const struct kern_program *p) {
-    return 4ull * p->param_count + 4ull * p->state_count;
-}
-
 static enum sotto_status allocate_host(struct kern_dev *d, struct sotto_error *err) {
     const struct kern_program *p = d->p;
-    uint64_t shadow = kept_bytes(p) + 4ull * p->anchor_count;
-    bool ok = true;
+    bool ok = gpu_keep_init(d);
     if (d->host_bytes)
         ok &= (d->host = mem_array(d->lanes, d->host_bytes)) != NULL;
-    if (shadow && d->lanes == 1)
-        ok &= (d->shadow = mem_zalloc(shadow)) != NULL;
     if (d->on_cpu && !d->g->unified)
         ok &= (d->mirror = mem_alloc_aligned(d->stride, KERN_ALIGN)) != NULL;
     if (d->scratch_host_bytes)
@@ -109,7 +102,7 @@ static enum sotto_status allocate_buffers(struct kern_dev *d, struct sotto_error
     TRY(gpu_buffer_init(g, &d->ring, 2 * d->slots * d->slot_bytes, true, err));
     TRY(gpu_buffer_init(g, &d->out, 8ull * d->slots * d->lanes * GPU_OUT_WORDS, true, err));
     if (!g->unified) {
-        uint64_t need = (d->host_bytes - d->input_bytes) * d->lanes + kept_bytes(d->p);
+        uint64_t need = (d->host_bytes - d->input_bytes) * d->lanes + gpu_kept_bytes(d->p);
         TRY(gpu_buffer_init(g, &d->stage, num_max_u64(need, STAGE_MIN), true, err));
     }
 out:
@@ -127,6 +120,7 @@ static enum sotto_status size_up(struct kern_dev *d, struct sotto_error *err) {
     uint64_t slots = RING_BYTES / 2 / d->slot_bytes;
     d->slots = (uint32_t)(slots > GPU_SLOTS_MAX ? GPU_SLOTS_MAX : slots < 2 ? 2 : slots);
     d->next = 1;
+    gpu_keep_plan(d);
     return SOTTO_OK;
 }
 
@@ -234,7 +228,7 @@ static enum sotto_status record_epilogue(struct kern_dev *d, struct sotto_error 
         to = (d->host_bytes - d->input_bytes) * d->lanes;
         const uint64_t kept[2][2] = {{p->param_offset, 4ull * p->param_count},
                                      {p->state_first, 4ull * p->state_count}};
-        for (unsigned k = 0; d->shadow && k < 2; to += kept[k++][1])
+        for (unsigned k = 0; !d->keep.cap && k < 2; to += kept[k++][1])
             if (kept[k][1]) {
                 VkBufferCopy copy = {kept[k][0], to, kept[k][1]};
                 vkCmdCopyBuffer(cb, d->arena.handle, d->stage.handle, 1, &copy);
@@ -345,7 +339,7 @@ void gpu_exec_close(struct kern_dev *d) {
     kern_exec_free(d->cpu);
     mem_free_aligned(d->scratch_host);
     mem_free_aligned(d->mirror);
-    mem_free(d->shadow);
+    gpu_keep_deinit(d);
     mem_free(d->host);
     mem_free(d->segments);
     mem_free((void *)d->batch);
@@ -388,8 +382,7 @@ static enum sotto_status open_program(const struct kern_program *p, uint32_t lan
 static uint64_t bytes(const struct kern_dev *d) {
     uint64_t sum = d->arena.bytes + d->scratch.bytes + d->current.bytes + d->ring.bytes +
                    d->out.bytes + d->stage.bytes + d->host_bytes * d->lanes + d->scratch_host_bytes;
-    if (d->shadow)
-        sum += kept_bytes(d->p) + 4ull * d->p->anchor_count;
+    sum += gpu_keep_bytes(d);
     return sum + (d->mirror ? d->stride : 0) + (d->cpu ? kern_exec_bytes(d->cpu) : 0);
 }
 

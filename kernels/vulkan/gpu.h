@@ -257,6 +257,18 @@ struct gpu_segment {
     VkCommandBuffer cb; /* NULL: on the host */
 };
 
+/* What a lost device cannot take: of every lane the parameters, state and anchor after some step,
+ * and the steps since, with their inputs. One lane is copied after every submission and has none
+ * of the latter; many would take too long. */
+struct gpu_keep {
+    uint64_t stride;        /* of a lane in shadow */
+    unsigned char *shadow;  /* [lanes][stride] */
+    unsigned char *journal; /* [cap] slots as in the ring */
+    uint32_t cap, count;
+    uint32_t *from; /* [lanes]: the first step of the journal that shadow has not seen */
+};
+#define GPU_JOURNAL_BYTES ((uint64_t)128 << 20)
+
 struct kern_dev {
     struct gpu *g;
     const struct kern_program *p;
@@ -288,8 +300,7 @@ struct kern_dev {
     uint32_t *host_at; /* [buffer_count]: offset in a lane's host area, or KERN_NONE */
     uint64_t host_bytes, input_bytes; /* of a lane: INPUT and OUTPUT buffers; INPUT alone */
     unsigned char *host;              /* [lanes][host_bytes] */
-    unsigned char *shadow; /* parameters, state, anchor after the last finished submission; one
-                              lane only */
+    struct gpu_keep keep;
     unsigned char *mirror; /* a lane's arena for instructions on the host, when not unified */
     unsigned char *scratch_host;
     uint64_t scratch_host_bytes;
@@ -311,7 +322,37 @@ void gpu_exec_write(struct kern_dev *d, uint32_t lane, uint64_t offset, const vo
 void gpu_exec_read(struct kern_dev *d, uint32_t lane, uint64_t offset, void *dst, uint64_t bytes);
 void *gpu_exec_host(struct kern_dev *d, uint32_t lane, uint32_t buffer);
 enum sotto_status gpu_submit(struct kern_dev *d, const VkCommandBuffer *cbs, uint32_t count);
+/* Copies between stage and arena (to_device: src in stage), waited for. */
+enum sotto_status gpu_transfer(struct kern_dev *d, const VkBufferCopy *copies, uint32_t count,
+                               bool to_device);
 enum sotto_status gpu_wait(struct kern_dev *d);
+
+/* ---- Without the device (keep.c) ---- */
+
+/* Parameters, state, anchor: places in the arena; bytes may be 0. */
+struct gpu_kept {
+    uint64_t offset, bytes;
+};
+#define GPU_KEPT 4u /* parameters, state, anchor, fixed weights; steps change the first two */
+void gpu_list_kept(const struct kern_program *p, struct gpu_kept out[GPU_KEPT]);
+/* Of parameters and state: what training changes. */
+uint64_t gpu_kept_bytes(const struct kern_program *p);
+/* Sizes, once lanes and the ring are known; then memory. */
+void gpu_keep_plan(struct kern_dev *d);
+uint64_t gpu_keep_bytes(const struct kern_dev *d);
+bool gpu_keep_init(struct kern_dev *d);
+void gpu_keep_deinit(struct kern_dev *d);
+/* Before the host writes into the arena. Fails when the device is lost. */
+enum sotto_status gpu_keep_write(struct kern_dev *d, uint32_t lane, uint64_t offset,
+                                 const void *src, uint64_t bytes);
+/* Before n steps are submitted; while they run; when they are done. */
+enum sotto_status gpu_keep_room(struct kern_dev *d, uint32_t n);
+void gpu_keep_steps(struct kern_dev *d, const unsigned char *slots, uint32_t n);
+void gpu_keep_done(struct kern_dev *d, uint32_t n);
+/* Inputs of a slot become those of d->cpu. */
+void gpu_keep_inputs(struct kern_dev *d, uint32_t lane, const unsigned char *inputs);
+/* Opens d->cpu, where everything goes on from the last finished step. */
+enum sotto_status gpu_go_on_cpu(struct kern_dev *d, struct sotto_error *err);
 
 /* ---- Self-test (selftest.c) ---- */
 

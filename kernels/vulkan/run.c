@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "sotto/base/clock.h"
-#include "sotto/base/log.h"
 #include "sotto/base/num.h"
 
 #include "vulkan/gpu.h"
@@ -61,38 +60,10 @@ static enum sotto_status wait_for_steps(struct kern_dev *d) {
 
 /* ---- Bytes in and out ---- */
 
-struct kept {
-    uint64_t offset, bytes;
-};
-static void list_kept(const struct kern_program *p, struct kept out[3]) {
-    out[0] = (struct kept){p->param_offset, 4ull * p->param_count};
-    out[1] = (struct kept){p->state_first, 4ull * p->state_count};
-    out[2] = (struct kept){p->anchor_first, 4ull * p->anchor_count};
-}
-
-/* What the host writes belongs to the last good state too. */
-static void write_shadow(struct kern_dev *d, uint64_t offset, const void *src, uint64_t bytes) {
-    struct kept kept[3];
-    uint64_t at = 0;
-    list_kept(d->p, kept);
-    for (unsigned k = 0; k < 3; at += kept[k++].bytes) {
-        uint64_t first = num_max_u64(offset, kept[k].offset);
-        uint64_t end = num_min_u64(offset + bytes, kept[k].offset + kept[k].bytes);
-        if (first >= end)
-            continue;
-        unsigned char *to = d->shadow + at + (first - kept[k].offset);
-        if (src)
-            memcpy(to, (const unsigned char *)src + (first - offset), end - first);
-        else
-            memset(to, 0, end - first);
-    }
-}
-
-/* One copy between stage and arena, waited for. */
-static enum sotto_status transfer(struct kern_dev *d, uint64_t at, uint64_t bytes, bool to_device) {
+enum sotto_status gpu_transfer(struct kern_dev *d, const VkBufferCopy *copies, uint32_t count,
+                               bool to_device) {
     VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
                                      .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
-    VkBufferCopy copy = {to_device ? 0 : at, to_device ? at : 0, bytes};
     VkMemoryBarrier before = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
@@ -109,7 +80,7 @@ static enum sotto_status transfer(struct kern_dev *d, uint64_t at, uint64_t byte
                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
                          VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0, NULL);
     vkCmdCopyBuffer(d->transfer, to_device ? d->stage.handle : d->arena.handle,
-                    to_device ? d->arena.handle : d->stage.handle, 1, &copy);
+                    to_device ? d->arena.handle : d->stage.handle, count, copies);
     vkCmdPipelineBarrier(d->transfer, VK_PIPELINE_STAGE_TRANSFER_BIT,
                          VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1,
                          &after, 0, NULL, 0, NULL);
@@ -119,48 +90,71 @@ static enum sotto_status transfer(struct kern_dev *d, uint64_t at, uint64_t byte
     return status == SOTTO_OK ? gpu_wait(d) : status;
 }
 
+static void put_bytes(unsigned char *to, const void *src, uint64_t bytes) {
+    if (src)
+        memcpy(to, src, bytes);
+    else
+        memset(to, 0, bytes);
+}
+
+/* To and from the arena on the device; src NULL: zeros. */
+static enum sotto_status device_write(struct kern_dev *d, uint32_t lane, uint64_t offset,
+                                      const unsigned char *src, uint64_t bytes) {
+    uint64_t at = lane * d->stride + offset;
+    enum sotto_status status = SOTTO_OK;
+    if (d->arena.host) {
+        put_bytes(d->arena.host + at, src, bytes);
+        return SOTTO_OK;
+    }
+    for (uint64_t n; status == SOTTO_OK && bytes > 0; at += n, bytes -= n) {
+        n = num_min_u64(bytes, d->stage.bytes);
+        put_bytes(d->stage.host, src, n);
+        src = src ? src + n : NULL;
+        status = gpu_transfer(d, &(VkBufferCopy){0, at, n}, 1, true);
+    }
+    return status;
+}
+
+static enum sotto_status device_read(struct kern_dev *d, uint32_t lane, uint64_t offset,
+                                     unsigned char *to, uint64_t bytes) {
+    uint64_t at = lane * d->stride + offset;
+    if (d->arena.host) {
+        memcpy(to, d->arena.host + at, bytes);
+        return SOTTO_OK;
+    }
+    for (uint64_t n; bytes > 0; at += n, to += n, bytes -= n) {
+        n = num_min_u64(bytes, d->stage.bytes);
+        enum sotto_status status = gpu_transfer(d, &(VkBufferCopy){at, 0, n}, 1, false);
+        if (status != SOTTO_OK)
+            return status;
+        memcpy(to, d->stage.host, n);
+    }
+    return SOTTO_OK;
+}
+
+/* Another program may have lost the device: what this one had learned goes on on the host. */
+static bool device_is_gone(struct kern_dev *d) {
+    if (!d->cpu && atomic_load(&d->g->lost))
+        (void)gpu_go_on_cpu(d, NULL);
+    return d->cpu != NULL;
+}
+
 void gpu_exec_write(struct kern_dev *d, uint32_t lane, uint64_t offset, const void *src,
                     uint64_t bytes) {
-    const unsigned char *from = src;
-    uint64_t at = lane * d->stride + offset;
-    if (d->shadow)
-        write_shadow(d, offset, src, bytes);
-    if (d->cpu || d->arena.host) {
-        unsigned char *to = d->cpu ? kern_exec_arena(d->cpu) + offset : d->arena.host + at;
-        if (src)
-            memcpy(to, src, bytes);
-        else
-            memset(to, 0, bytes);
+    if (!device_is_gone(d) && gpu_keep_write(d, lane, offset, src, bytes) == SOTTO_OK &&
+        device_write(d, lane, offset, src, bytes) == SOTTO_OK)
         return;
-    }
-    for (uint64_t n; bytes > 0; at += n, bytes -= n) {
-        n = num_min_u64(bytes, d->stage.bytes / 2);
-        if (from) {
-            memcpy(d->stage.host, from, n);
-            from += n;
-        } else {
-            memset(d->stage.host, 0, n);
-        }
-        if (transfer(d, at, n, true) != SOTTO_OK)
-            return; /* lost: the next run finds it and uses the shadow */
-    }
+    if (device_is_gone(d))
+        put_bytes(kern_exec_arena(d->cpu, lane) + offset, src, bytes);
 }
 
 void gpu_exec_read(struct kern_dev *d, uint32_t lane, uint64_t offset, void *dst, uint64_t bytes) {
-    unsigned char *to = dst;
-    uint64_t at = lane * d->stride + offset;
-    if (d->cpu || d->arena.host) {
-        memcpy(dst, d->cpu ? kern_exec_arena(d->cpu) + offset : d->arena.host + at, bytes);
+    if (!device_is_gone(d) && device_read(d, lane, offset, dst, bytes) == SOTTO_OK)
         return;
-    }
-    for (uint64_t n; bytes > 0; at += n, to += n, bytes -= n) {
-        n = num_min_u64(bytes, d->stage.bytes / 2);
-        if (transfer(d, at, n, false) != SOTTO_OK) {
-            memset(to, 0, bytes);
-            return;
-        }
-        memcpy(to, d->stage.host, n);
-    }
+    if (device_is_gone(d))
+        memcpy(dst, kern_exec_arena(d->cpu, lane) + offset, bytes);
+    else /* and no memory to go on */
+        memset(dst, 0, bytes);
 }
 
 /* ---- A run ---- */
@@ -226,7 +220,7 @@ static void collect(const struct run *r, uint32_t n) {
 static void take(struct kern_dev *d) {
     const struct kern_program *p = d->p;
     uint64_t out_bytes = d->host_bytes - d->input_bytes;
-    struct kept kept[3];
+    struct gpu_kept kept[GPU_KEPT];
     uint64_t at = 0;
     for (uint32_t lane = 0; lane < d->lanes; lane++)
         for (uint32_t i = 0; i < p->buffer_count; i++)
@@ -237,9 +231,9 @@ static void take(struct kern_dev *d) {
                         : d->stage.host + lane * out_bytes + d->host_at[i] - d->input_bytes;
                 memcpy(gpu_exec_host(d, lane, i), from, kern_buffer_bytes(&p->buffers[i]));
             }
-    list_kept(p, kept);
-    for (unsigned k = 0; d->shadow && k < 2; at += kept[k++].bytes)
-        memcpy(d->shadow + at,
+    gpu_list_kept(p, kept);
+    for (unsigned k = 0; d->keep.shadow && !d->keep.cap && k < 2; at += kept[k++].bytes)
+        memcpy(d->keep.shadow + at,
                d->arena.host ? d->arena.host + kept[k].offset
                              : d->stage.host + out_bytes * d->lanes + at,
                kept[k].bytes);
@@ -268,15 +262,32 @@ static enum sotto_status run_whole(struct run *r) {
     if (status != SOTTO_OK)
         return status;
     prepare(r, r->half ^ 1, r->done + n, d->next);
+    gpu_keep_steps(d, slot_at(d, r->half, 0), n);
     status = wait_for_steps(d);
     learn(d, n, clock_mono_ns() - start);
     return status;
 }
 
+/* An instruction's operands between the arena and a copy of it. */
+static enum sotto_status mirror(struct kern_dev *d, uint32_t lane, const struct kern_instr *in,
+                                bool to_device) {
+    enum sotto_status status = SOTTO_OK;
+    for (unsigned a = 0; status == SOTTO_OK && a < KERN_ARGS_MAX; a++)
+        if (in->args[a] < d->p->buffer_count) {
+            const struct kern_buffer *b = &d->p->buffers[in->args[a]];
+            unsigned char *at = d->mirror + b->offset;
+            uint64_t bytes = kern_buffer_bytes(b);
+            status = to_device ? device_write(d, lane, b->offset, at, bytes)
+                               : device_read(d, lane, b->offset, at, bytes);
+        }
+    return status;
+}
+
 /* An instruction on the host, for every lane. */
-static void run_on_host(const struct run *r, const struct kern_instr *in) {
+static enum sotto_status run_on_host(const struct run *r, const struct kern_instr *in) {
     struct kern_dev *d = r->d;
     const struct kern_impl *impl = kern_host_impl(in->op);
+    enum sotto_status status = SOTTO_OK;
     for (uint32_t lane = 0; lane < d->lanes; lane++) {
         const struct kern_step *step = &r->steps[(size_t)r->done * d->lanes + lane];
         unsigned char *arena = d->arena.host ? d->arena.host + lane * d->stride : d->mirror;
@@ -284,23 +295,19 @@ static void run_on_host(const struct run *r, const struct kern_instr *in) {
         struct kern_ctx c = {arena, d->p->buffers, step, m, d->scratch_host};
         if (step->rows == 0)
             continue;
-        for (unsigned a = 0; !d->arena.host && a < KERN_ARGS_MAX; a++)
-            if (in->args[a] < d->p->buffer_count) {
-                const struct kern_buffer *b = &d->p->buffers[in->args[a]];
-                gpu_exec_read(d, lane, b->offset, arena + b->offset, kern_buffer_bytes(b));
-            }
+        if (!d->arena.host)
+            TRY(mirror(d, lane, in, false));
         impl->run(&c, in);
-        for (unsigned a = 0; !d->arena.host && a < KERN_ARGS_MAX; a++)
-            if (in->args[a] < d->p->buffer_count) {
-                const struct kern_buffer *b = &d->p->buffers[in->args[a]];
-                gpu_exec_write(d, lane, b->offset, arena + b->offset, kern_buffer_bytes(b));
-            }
+        if (!d->arena.host)
+            TRY(mirror(d, lane, in, true));
         float *out =
             (float *)(void *)(d->out.host + ((uint64_t)r->half * d->slots * d->lanes + lane) *
                                                 GPU_OUT_WORDS * sizeof(float));
         for (unsigned i = 0; i < KERN_METRIC_COUNT; i++)
             out[i] += (float)m[i];
     }
+out:
+    return status;
 }
 
 /* One step of a program that the host has a part in. */
@@ -309,6 +316,7 @@ static enum sotto_status run_split(struct run *r) {
     VkCommandBuffer first[2] = {d->prologues[r->half * d->slots], NULL};
     uint32_t n = 1;
     enum sotto_status status = SOTTO_OK;
+    gpu_keep_steps(d, slot_at(d, r->half, 0), 1);
     for (uint32_t s = 0; s < d->segment_count; s++) {
         const struct gpu_segment *g = &d->segments[s];
         if (g->cb)
@@ -319,7 +327,7 @@ static enum sotto_status run_split(struct run *r) {
             n = 0;
         }
         for (uint32_t i = g->first; !g->cb && i < g->first + g->count; i++)
-            run_on_host(r, &d->p->instrs[i]);
+            TRY(run_on_host(r, &d->p->instrs[i]));
     }
     TRY(gpu_submit(d, &d->epilogue, 1));
     TRY(wait_for_steps(d));
@@ -329,63 +337,43 @@ out:
 
 /* ---- Without the device ---- */
 
-static enum sotto_status open_cpu(struct kern_dev *d, struct sotto_error *err) {
-    struct kept kept[3];
-    uint64_t at = 0;
-    if (!d->shadow && d->lanes > 1)
-        return SOTTO_FAIL(err, SOTTO_UNREACHABLE,
-                          "vulkan: the device was lost with the training of %u lanes", d->lanes);
-    LOG(LOG_WARN, "vulkan.lost", LS("device", d->g->kernel_set), LS("goes_on", "cpu"));
-    enum sotto_status status = kern_exec_new(d->p, kern_backend_host(), &d->cpu, err);
-    if (status != SOTTO_OK)
-        return status;
-    list_kept(d->p, kept);
-    for (unsigned k = 0; d->shadow && k < 3; at += kept[k++].bytes)
-        memcpy(kern_exec_arena(d->cpu) + kept[k].offset, d->shadow + at, kept[k].bytes);
-    return SOTTO_OK;
-}
-
-/* Copies between the host's area and the arena of the program on the host. */
-static void move_host(struct kern_dev *d, enum kern_role role, bool to_cpu,
-                      const unsigned char *inputs) {
-    for (uint32_t i = 0; i < d->p->buffer_count; i++) {
-        const struct kern_buffer *b = &d->p->buffers[i];
-        if (b->role != role)
-            continue;
-        if (to_cpu)
-            memcpy(kern_exec_host(d->cpu, i), inputs + d->host_at[i], kern_buffer_bytes(b));
-        else
-            memcpy(gpu_exec_host(d, 0, i), kern_exec_host(d->cpu, i), kern_buffer_bytes(b));
-    }
-}
-
 /* The steps from done on, on the host: inputs that were handed out already come from the ring,
  * which the device only reads. */
 static enum sotto_status run_rest(struct run *r, struct sotto_error *err) {
     struct kern_dev *d = r->d;
     enum sotto_status status = SOTTO_OK;
     if (!d->cpu)
-        TRY(open_cpu(d, err));
+        TRY(gpu_go_on_cpu(d, err));
     for (; r->done < r->count; r->done++) {
-        double m[1][KERN_METRIC_COUNT];
+        double m[KERN_LANES_MAX][KERN_METRIC_COUNT];
         const unsigned char *inputs = d->host;
+        uint64_t stride = d->host_bytes;
         if (r->ready[r->half] == 0 && r->ready[r->half ^ 1] > 0)
             r->half ^= 1;
         if (r->ready[r->half] > 0) {
             /* Slots are used from the front: count them down by moving the rest up. */
             inputs = slot_at(d, r->half, 0) + d->inputs_at;
-        } else if (r->fill) {
-            r->fill(r->ctx, r->done, 0);
+            stride = d->input_bytes;
         }
-        move_host(d, KERN_ROLE_INPUT, true, inputs);
+        for (uint32_t lane = 0; lane < d->lanes; lane++) {
+            if (r->ready[r->half] == 0 && r->fill)
+                r->fill(r->ctx, r->done, lane);
+            gpu_keep_inputs(d, lane, inputs + lane * stride);
+        }
         if (r->ready[r->half] > 0 && --r->ready[r->half] > 0)
             memmove(slot_at(d, r->half, 0), slot_at(d, r->half, 1),
                     r->ready[r->half] * d->slot_bytes);
-        TRY(kern_exec_run_many(d->cpu, &r->steps[r->done], 1, NULL, NULL, m, err));
-        kern_sums_add(r->sums, r->done, 0, m[0]);
+        TRY(kern_exec_run_many(d->cpu, &r->steps[(size_t)r->done * d->lanes], 1, NULL, NULL, m,
+                               err));
+        for (uint32_t lane = 0; lane < d->lanes; lane++)
+            kern_sums_add(r->sums, r->done, lane, m[lane]);
         d->steps++;
     }
-    move_host(d, KERN_ROLE_OUTPUT, false, NULL);
+    for (uint32_t lane = 0; lane < d->lanes; lane++)
+        for (uint32_t i = 0; i < d->p->buffer_count; i++)
+            if (d->p->buffers[i].role == KERN_ROLE_OUTPUT)
+                memcpy(gpu_exec_host(d, lane, i), kern_exec_lane_host(d->cpu, lane, i),
+                       kern_buffer_bytes(&d->p->buffers[i]));
 out:
     return status;
 }
@@ -396,12 +384,15 @@ enum sotto_status gpu_exec_run(struct kern_dev *d, const struct kern_step *steps
     struct run r = {.d = d, .steps = steps, .count = count, .fill = fill, .ctx = ctx, .sums = sums};
     while (r.done < count && !d->cpu && !atomic_load(&d->g->lost)) {
         prepare(&r, r.half, r.done, d->on_cpu ? 1 : d->next);
-        enum sotto_status status = d->on_cpu ? run_split(&r) : run_whole(&r);
+        uint32_t n = r.ready[r.half];
+        enum sotto_status status = gpu_keep_room(d, n);
+        if (status == SOTTO_OK)
+            status = d->on_cpu ? run_split(&r) : run_whole(&r);
         if (status != SOTTO_OK)
             break;
-        uint32_t n = r.ready[r.half];
         collect(&r, n);
         take(d);
+        gpu_keep_done(d, n);
         d->steps += n;
         r.done += n;
         r.ready[r.half] = 0;

@@ -291,6 +291,80 @@ static void test_lost_device(void **state) {
     task_deinit(&t);
 }
 
+/* Lanes with momentum in two calls; between them one becomes a new client and another's state
+ * is written. lose: the submission of the second call that loses the device (0: none); elsewhere:
+ * another program lost it after the second. Returns weights and metrics of all lanes. */
+static float *run_lossy(const struct graph *g, const struct kern_program *p, const char *backend,
+                        uint32_t lose, bool elsewhere, double (*metrics)[KERN_METRIC_COUNT]) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct lanes_ctx c = {.p = p};
+    struct kern_step steps[STEPS * LANES];
+    struct kern_device_counts counts;
+    size_t n = g->layout.total;
+    float *w = mem_array(LANES * n, sizeof(float));
+    assert_non_null(w);
+    ASSERT_OK(kern_exec_new_lanes(p, kern_backend_find(backend), LANES, &c.e, &err));
+    for (uint32_t i = 0; i < STEPS * LANES; i++)
+        steps[i] = (struct kern_step){
+            .lr = 0.05f, .rows = i % 7 == 3 ? 0 : p->batch - i % 2, .seed = i, .index = i / LANES};
+    for (uint32_t l = 0; l < LANES; l++) {
+        lane_start(g, l, w + l * n);
+        kern_exec_load_lane(c.e, l, w + l * n);
+    }
+    ASSERT_OK(kern_exec_run_many(c.e, steps, STEPS, fill_lane, &c, metrics, &err));
+    for (uint32_t i = 0; i < p->state_count; i++)
+        w[i] = 0.01f * (float)(i % 5);
+    kern_exec_load_lane_state(c.e, 2, w);
+    kern_exec_load_lane(c.e, 1, w + n);
+    gpu_hooks.lose_submit = lose;
+    ASSERT_OK(kern_exec_run_many(c.e, steps, STEPS, fill_lane, &c, metrics + STEPS * LANES, &err));
+    if (elsewhere) {
+        struct gpu *gpu;
+        ASSERT_OK(gpu_get(&gpu, &err));
+        atomic_store(&gpu->lost, true);
+    }
+    assert_int_equal(gpu_hooks.lose_submit, 0);
+    for (uint32_t l = 0; l < LANES; l++)
+        kern_exec_store_lane(c.e, l, w + l * n);
+    kern_exec_counts(c.e, &counts);
+    assert_true(counts.lost == (lose > 0 || elsewhere));
+    assert_true(counts.steps == (strcmp(backend, "vulkan") == 0 ? 2 * STEPS : 0));
+    kern_exec_free(c.e);
+    return w;
+}
+
+/* Large inputs make the journal short: it is emptied on the way. */
+static void test_lost_lanes(void **state) {
+    (void)state;
+    static double want_m[2 * STEPS * LANES][KERN_METRIC_COUNT];
+    static double got_m[2 * STEPS * LANES][KERN_METRIC_COUNT];
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct task t;
+    struct kern_program *p;
+    task_init(&t, "logreg", 1);
+    struct graph_options o = {.mode = GRAPH_TRAIN, .batch = 80, .momentum = 0.5f};
+    ASSERT_OK(graph_compile_program(&t.graph, &o, &p, &err));
+    float *want = run_lossy(&t.graph, p, "cpu", 0, false, want_m);
+    for (uint32_t lose = 0; lose <= 4; lose++) {
+        gpu_reset();
+        float *got = run_lossy(&t.graph, p, "vulkan", lose % 4, lose == 4, got_m);
+        for (size_t i = 0; i < LANES * t.graph.layout.total; i++)
+            if (!(fabs((double)want[i] - (double)got[i]) < 1e-4))
+                fail_msg("loss %u: weight %zu is %g, not %g", lose, i, (double)got[i],
+                         (double)want[i]);
+        for (size_t i = 0; i < ARRAY_LEN(want_m); i++) {
+            assert_true(want_m[i][KERN_METRIC_SEEN] == got_m[i][KERN_METRIC_SEEN]);
+            assert_true(fabs(want_m[i][KERN_METRIC_LOSS] - got_m[i][KERN_METRIC_LOSS]) <
+                        1e-3 * (1.0 + want_m[i][KERN_METRIC_LOSS]));
+        }
+        mem_free(got);
+    }
+    gpu_reset();
+    mem_free(want);
+    graph_program_free(p);
+    task_deinit(&t);
+}
+
 /* What fails its self-test runs on the host, in the middle of a step. */
 static void test_failed_self_test(void **state) {
     (void)state;
@@ -439,6 +513,7 @@ int main(void) {
         cmocka_unit_test_teardown(test_resume, no_messages),
         cmocka_unit_test_teardown(test_lanes, no_messages),
         cmocka_unit_test_teardown(test_lost_device, no_messages),
+        cmocka_unit_test_teardown(test_lost_lanes, no_messages),
         cmocka_unit_test_teardown(test_failed_self_test, no_messages),
         cmocka_unit_test_teardown(test_files, no_messages),
         cmocka_unit_test_teardown(test_file_header, no_messages),

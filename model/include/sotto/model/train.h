@@ -4,6 +4,7 @@
 
 #include "sotto/model/data.h"
 #include "sotto/model/graph.h"
+#include "sotto/model/package.h"
 
 /* What a strategy asks of local training beside the optimizer's settings. */
 enum train_algorithm {
@@ -53,7 +54,7 @@ trainer_new(const struct graph *g, const struct train_rule *rule,
 /* Trainers that share one program on a device: each is a lane (at most KERN_LANES_MAX), and what
  * they advance at the same time, each in a thread of its own, runs in grouped launches. A trainer
  * computes the same bits as alone. The graph must outlive the group, the group its trainers. A lost
- * device fails the advances (UNREACHABLE): begin again elsewhere. */
+ * device loses no step of any of them. */
 struct train_group;
 enum sotto_status train_group_new(const struct graph *g, const struct train_rule *rule,
                                   uint32_t batch_max, const struct kern_backend *backend,
@@ -75,6 +76,11 @@ uint64_t trainer_bytes(const struct trainer *t);
 enum sotto_status trainer_begin(struct trainer *t, const float *params,
                                 const struct examples *examples, const struct train_stream *stream,
                                 struct sotto_error *err);
+/* The same from a package of the trainer's graph, opened or decoded: its weights are unpacked
+ * straight to where the program trains them. */
+enum sotto_status trainer_begin_package(struct trainer *t, const struct package *p,
+                                        const struct examples *examples,
+                                        const struct train_stream *stream, struct sotto_error *err);
 /* TRAIN_SCAFFOLD: what is added to the weights after each step, layout.total values: lr (c_i - c)
  * (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1: y - lr (g - c_i + c)). Between begin and
  * the first step, which refuses (STATE) without it; also before resume. */
@@ -84,7 +90,7 @@ enum sotto_status trainer_advance(struct trainer *t, uint32_t steps_max, bool *d
                                   struct sotto_error *err);
 uint32_t trainer_steps_total(const struct trainer *t);
 uint32_t trainer_steps_done(const struct trainer *t);
-/* Copies the trained weights out (layout.total values) and the metrics. */
+/* Copies the trained weights out (layout.total values) and the metrics; either may be NULL. */
 void trainer_finish(struct trainer *t, float *params, struct train_metrics *metrics);
 /* A checkpoint in the middle of training: append to out / continue from it after the same begin.
  * The result has the same bits as an undisturbed run. */
@@ -99,8 +105,25 @@ struct evaluator;
 enum sotto_status evaluator_new(const struct graph *g, uint32_t batch,
                                 const struct kern_backend *backend, struct evaluator **out,
                                 struct sotto_error *err);
+/* The same with dense layers in another precision. GRAPH_W8 takes its weights from opened packages
+ * of PACKAGE_I8 alone: its dense weights are never anything but their int8 codes. */
+enum sotto_status evaluator_new_precision(const struct graph *g, uint32_t batch,
+                                          enum graph_precision precision,
+                                          const struct kern_backend *backend,
+                                          struct evaluator **out, struct sotto_error *err);
+/* The options of that program: its arena stands in the compiled one before it is taken. */
+struct graph_options evaluator_options(uint32_t batch, enum graph_precision precision);
+/* Takes the weights of a package of the evaluator's graph, unpacked straight to where the program
+ * reads them; it may go afterwards. Calls below then take NULL for params and use them, until other
+ * params are given. */
+enum sotto_status evaluator_load(struct evaluator *e, const struct package *p,
+                                 struct sotto_error *err);
+uint64_t evaluator_bytes(const struct evaluator *e); /* arena, scratch and itself */
+struct kern_exec *evaluator_exec(struct evaluator *e);
+const struct kern_program *evaluator_program(const struct evaluator *e);
 void evaluator_free(struct evaluator *e);
-/* Summed loss, correct and seen over the examples. */
+/* Summed loss, correct and seen over the examples. STATE when params is NULL and no package is
+ * loaded, or when weights can only come from packages. */
 enum sotto_status evaluator_run(struct evaluator *e, const float *params,
                                 const struct examples *examples, struct train_metrics *out,
                                 struct sotto_error *err);
@@ -108,6 +131,10 @@ enum sotto_status evaluator_run(struct evaluator *e, const float *params,
 enum sotto_status evaluator_predict(struct evaluator *e, const float *params,
                                     const struct examples *examples, float temperature, float *out,
                                     struct sotto_error *err);
+/* Logits, count * classes values into out. */
+enum sotto_status evaluator_logits(struct evaluator *e, const float *params,
+                                   const struct examples *examples, float *out,
+                                   struct sotto_error *err);
 
 /* Ensemble distillation (Lin et al. 2020, FedDF, arXiv:2006.07242, algorithm 1): the student,
  * starting from the plain average, is trained on the pool to match the mean of the teachers'
