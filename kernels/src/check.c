@@ -322,6 +322,8 @@ static const char *check_role(const struct kern_program *p, const struct kern_in
         return "is an input and would be written";
     if (b->role == KERN_ROLE_ANCHOR)
         return "is the anchor and would be written";
+    if (b->role == KERN_ROLE_FIXED)
+        return "is fixed and would be written";
     return NULL;
 }
 
@@ -393,7 +395,7 @@ static enum sotto_status check_sharing(const struct kern_program *p, uint32_t i,
 
 /* The ranges that live across runs: nothing else may lie in them. */
 struct kept {
-    struct range param, state, anchor;
+    struct range param, state, anchor, fixed;
 };
 
 static enum sotto_status check_buffer(const struct kern_program *p, uint32_t i,
@@ -416,14 +418,15 @@ static enum sotto_status check_buffer(const struct kern_program *p, uint32_t i,
     const struct range *home = b->role == KERN_ROLE_PARAM    ? &k->param
                                : b->role == KERN_ROLE_STATE  ? &k->state
                                : b->role == KERN_ROLE_ANCHOR ? &k->anchor
+                               : b->role == KERN_ROLE_FIXED  ? &k->fixed
                                                              : NULL;
-    if (home && (b->dtype != KERN_F32 || r.first < home->first || r.end > home->end))
+    if (home && ((weights && b->dtype != KERN_F32) || r.first < home->first || r.end > home->end))
         return SOTTO_FAIL(err, SOTTO_INVALID, "buffer %u: lies outside its role's range", i);
-    const struct range *all[] = {&k->param, &k->state, &k->anchor};
+    const struct range *all[] = {&k->param, &k->state, &k->anchor, &k->fixed};
     for (unsigned j = 0; j < ARRAY_LEN(all); j++)
         if (all[j] != home && ranges_meet(r, *all[j]))
-            return SOTTO_FAIL(err, SOTTO_INVALID, "buffer %u: overlaps parameters, state or anchor",
-                              i);
+            return SOTTO_FAIL(err, SOTTO_INVALID,
+                              "buffer %u: overlaps parameters, state, anchor or fixed weights", i);
     if (b->role == KERN_ROLE_METRIC && (b->dtype != KERN_F32 || b->count != KERN_METRIC_COUNT))
         return SOTTO_FAIL(err, SOTTO_INVALID, "buffer %u: not a metric's shape", i);
     return SOTTO_OK;
@@ -435,15 +438,19 @@ static enum sotto_status check_kept(const struct kern_program *p, struct kept *k
         {p->param_offset, p->param_offset + 4 * (uint64_t)p->param_count},
         {p->state_first, p->state_first + 4 * (uint64_t)p->state_count},
         {p->anchor_first, p->anchor_first + 4 * (uint64_t)p->anchor_count},
+        {p->fixed_first, p->fixed_first + p->fixed_bytes},
     };
-    const struct range *all[] = {&k->param, &k->state, &k->anchor};
+    const struct range *all[] = {&k->param, &k->state, &k->anchor, &k->fixed};
+    if (p->fixed_bytes > p->arena_bytes) /* no sum of the two wraps */
+        return SOTTO_FAIL(err, SOTTO_INVALID, "fixed weights lie outside the arena");
     for (unsigned i = 0; i < ARRAY_LEN(all); i++) {
         if (all[i]->first % 4 || all[i]->first > p->arena_bytes || all[i]->end > p->arena_bytes)
             return SOTTO_FAIL(err, SOTTO_INVALID,
-                              "parameters, state or anchor lie outside the arena");
+                              "parameters, state, anchor or fixed weights lie outside the arena");
         for (unsigned j = 0; j < i; j++)
             if (ranges_meet(*all[i], *all[j]))
-                return SOTTO_FAIL(err, SOTTO_INVALID, "parameters, state and anchor overlap");
+                return SOTTO_FAIL(err, SOTTO_INVALID,
+                                  "parameters, state, anchor and fixed weights overlap");
     }
     if (p->anchor_count && p->anchor_count != p->param_count)
         return SOTTO_FAIL(err, SOTTO_INVALID, "the anchor differs in size from the parameters");

@@ -9,6 +9,8 @@
 
 #include "kern_int.h"
 
+#define UNPACK_PIECE 16384u /* parameters unpacked at a time for a device */
+
 struct kern_exec {
     const struct kern_program *p;
     const struct kern_backend *backend;
@@ -297,6 +299,41 @@ void kern_exec_load_lane(struct kern_exec *e, uint32_t lane, const float *params
     clear_lane_metrics(e, lane);
 }
 
+static enum sotto_status unpack_by_pieces(struct kern_exec *e, uint32_t lane,
+                                          kern_unpack_fn *unpack, void *ctx,
+                                          struct sotto_error *err) {
+    const struct kern_program *p = e->p;
+    float *piece = mem_array(UNPACK_PIECE, sizeof(*piece));
+    if (!piece)
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "kernels: no memory for a piece of the parameters");
+    for (uint32_t at = 0; at < p->param_count; at += UNPACK_PIECE) {
+        const uint32_t n = p->param_count - at < UNPACK_PIECE ? p->param_count - at : UNPACK_PIECE;
+        unpack(ctx, at, n, piece);
+        put(e, lane, p->param_offset + 4ull * at, piece, 4ull * n);
+        if (p->anchor_count)
+            put(e, lane, p->anchor_first + 4ull * at, piece, 4ull * n);
+    }
+    mem_free(piece);
+    return SOTTO_OK;
+}
+
+enum sotto_status kern_exec_unpack_lane(struct kern_exec *e, uint32_t lane, kern_unpack_fn *unpack,
+                                        void *ctx, struct sotto_error *err) {
+    const struct kern_program *p = e->p;
+    if (e->dev) {
+        const enum sotto_status status = unpack_by_pieces(e, lane, unpack, ctx, err);
+        if (status != SOTTO_OK)
+            return status;
+    } else {
+        float *to = (float *)(void *)(kern_exec_arena(e, lane) + p->param_offset);
+        unpack(ctx, 0, p->param_count, to);
+        put(e, lane, p->anchor_first, to, 4ull * p->anchor_count);
+    }
+    clear_lane_state(e, lane);
+    clear_lane_metrics(e, lane);
+    return SOTTO_OK;
+}
+
 void kern_exec_store_lane(const struct kern_exec *e, uint32_t lane, float *params) {
     get(e, lane, e->p->param_offset, params, e->p->param_count * sizeof(float));
 }
@@ -320,7 +357,7 @@ void *kern_exec_host(struct kern_exec *e, uint32_t buffer) {
 
 void kern_exec_write(struct kern_exec *e, uint32_t buffer, const void *src) {
     const struct kern_buffer *b = &e->p->buffers[buffer];
-    void *host = kern_exec_host(e, buffer);
+    void *host = e->dev ? kern_exec_host(e, buffer) : NULL;
     if (host)
         memcpy(host, src, kern_buffer_bytes(b));
     put(e, 0, b->offset, src, kern_buffer_bytes(b));

@@ -144,13 +144,29 @@ static void bias_add(struct compiler *c, uint32_t y, uint32_t bias, uint32_t cha
     in->u.rows = (struct kern_rows){.rows = compile_count(c, y) / channels, .cols = channels};
 }
 
+/* The product of a dense layer in the program's precision; the caller fills u. */
+static struct kern_instr *emit_dense(struct compiler *c, uint32_t x, uint32_t segment, uint32_t y,
+                                     uint32_t bias) {
+    static const enum kern_op ops[] = {[GRAPH_F32] = KERN_GEMM,
+                                       [GRAPH_W8] = KERN_GEMM_W8,
+                                       [GRAPH_BF16] = KERN_GEMM_BF16,
+                                       [GRAPH_F16] = KERN_GEMM_F16};
+    const enum kern_op op = ops[c->o.precision];
+    const uint32_t w = c->params + segment;
+    if (c->o.precision != GRAPH_W8)
+        return EMIT(c, op, x, w, y, bias);
+    const struct layout_segment *s = &c->g->layout.segments[segment];
+    const uint32_t scale = compile_buffer(c, KERN_F32, KERN_ROLE_FIXED, 1, &s->dims[s->rank - 1]);
+    return EMIT(c, op, x, w, scale, y, bias);
+}
+
 static void forward_dense(struct compiler *c, uint32_t node) {
     const struct graph_node *n = &c->g->nodes[node];
     struct lowered *l = &c->nodes[node];
     uint32_t bias = param_or_none(c, n->bias_segment);
     uint32_t y = compile_node_buffer(c, KERN_F32, node);
-    struct kern_instr *in = EMIT(c, KERN_GEMM, input_value(c, node, 0),
-                                 c->params + n->weight_segment, y, c->o.unfused ? KERN_NONE : bias);
+    struct kern_instr *in = emit_dense(c, input_value(c, node, 0), n->weight_segment, y,
+                                       c->o.unfused ? KERN_NONE : bias);
     in->u.gemm =
         (struct kern_gemm){.m = c->o.batch, .n = n->units, .k = c->g->nodes[n->inputs[0]].dims[0]};
     if (l->act != KERN_NONE) {
@@ -333,6 +349,12 @@ static void declare_params(struct compiler *c) {
     c->params = c->p->buffer_count;
     for (uint32_t s = 0; s < l->segment_count; s++)
         compile_buffer(c, KERN_F32, KERN_ROLE_PARAM, l->segments[s].rank, l->segments[s].dims);
+    for (uint32_t i = 0; i < c->g->node_count && c->status == SOTTO_OK; i++)
+        if (c->o.precision == GRAPH_W8 && c->g->nodes[i].op == GRAPH_DENSE) {
+            struct kern_buffer *b = &c->p->buffers[c->params + c->g->nodes[i].weight_segment];
+            b->dtype = KERN_I8;
+            b->role = KERN_ROLE_FIXED;
+        }
 }
 
 static void lower_forward(struct compiler *c) {
@@ -378,6 +400,11 @@ static uint32_t lower_loss(struct compiler *c) {
 static enum sotto_status check_options(const struct graph_options *o, struct sotto_error *err) {
     if ((unsigned)o->mode > GRAPH_PREDICT || o->batch == 0)
         return SOTTO_FAIL(err, SOTTO_INVALID, "program options: unknown mode or batch 0");
+    if ((unsigned)o->precision > GRAPH_F16 ||
+        (o->precision != GRAPH_F32 && o->mode != GRAPH_EVAL && o->mode != GRAPH_PREDICT))
+        return SOTTO_FAIL(
+            err, SOTTO_INVALID,
+            "program options: unknown precision, or one that trains: training is f32");
     if (!(o->momentum >= 0 && o->momentum < 1) ||
         !(o->weight_decay >= 0 && o->weight_decay < 1e6f) ||
         !(o->prox_mu >= 0 && o->prox_mu < 1e6f) || !(o->clip_norm >= 0 && o->clip_norm < 1e12f))

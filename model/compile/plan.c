@@ -29,19 +29,39 @@ static void find_lifetimes(struct compiler *c) {
     }
 }
 
-/* Weights, momentum or anchor: segment buffers count+first lie in layout order in one range. */
+/* Momentum or anchor: segment buffers count+first lie in layout order in one range. */
 static uint64_t place_segments(struct compiler *c, uint32_t first, uint64_t at) {
     for (uint32_t s = 0; s < c->g->layout.segment_count; s++)
         c->p->buffers[first + s].offset = at + 4 * (uint64_t)c->g->layout.segments[s].offset;
     return align_up(at + 4 * (uint64_t)c->g->layout.total);
 }
 
-static uint64_t place_kept(struct compiler *c) {
+/* All weights in layout order; or those that are f32, and behind them what is fixed. */
+static uint64_t place_weights(struct compiler *c) {
     struct kern_program *p = c->p;
     uint64_t at = 0;
     p->param_offset = 0;
-    p->param_count = c->g->layout.total;
-    at = place_segments(c, c->params, at);
+    for (uint32_t s = 0; s < c->g->layout.segment_count; s++) {
+        struct kern_buffer *b = &p->buffers[c->params + s];
+        if (b->role != KERN_ROLE_PARAM)
+            continue;
+        b->offset = at;
+        at += buffer_bytes(b);
+    }
+    p->param_count = (uint32_t)(at / 4);
+    p->fixed_first = at = align_up(at);
+    for (uint32_t i = 0; i < p->buffer_count; i++)
+        if (p->buffers[i].role == KERN_ROLE_FIXED) {
+            p->buffers[i].offset = at;
+            at = align_up(at + buffer_bytes(&p->buffers[i]));
+        }
+    p->fixed_bytes = at - p->fixed_first;
+    return at;
+}
+
+static uint64_t place_kept(struct compiler *c) {
+    struct kern_program *p = c->p;
+    uint64_t at = place_weights(c);
     if (c->states != KERN_NONE) {
         p->state_first = (uint32_t)at;
         p->state_count = p->param_count;

@@ -104,6 +104,7 @@ void train_engine_deinit(struct train_engine *e) {
 struct evaluator {
     struct train_engine engine;
     uint32_t batch, input_count, classes;
+    bool fixed, loaded; /* weights come from packages alone; have come from one */
     float *x;
     int32_t *labels;
     const float *logits;
@@ -112,7 +113,18 @@ struct evaluator {
 enum sotto_status evaluator_new(const struct graph *g, uint32_t batch,
                                 const struct kern_backend *backend, struct evaluator **out,
                                 struct sotto_error *err) {
-    struct graph_options options = {.mode = GRAPH_EVAL, .batch = batch};
+    return evaluator_new_precision(g, batch, GRAPH_F32, backend, out, err);
+}
+
+struct graph_options evaluator_options(uint32_t batch, enum graph_precision precision) {
+    return (struct graph_options){.mode = GRAPH_EVAL, .precision = precision, .batch = batch};
+}
+
+enum sotto_status evaluator_new_precision(const struct graph *g, uint32_t batch,
+                                          enum graph_precision precision,
+                                          const struct kern_backend *backend,
+                                          struct evaluator **out, struct sotto_error *err) {
+    const struct graph_options options = evaluator_options(batch, precision);
     struct evaluator *e = mem_zalloc(sizeof *e);
     *out = NULL;
     if (!e)
@@ -123,6 +135,7 @@ enum sotto_status evaluator_new(const struct graph *g, uint32_t batch,
         return status;
     }
     e->batch = batch;
+    e->fixed = precision == GRAPH_W8;
     e->input_count = graph_input_count(g);
     e->classes = graph_classes(g);
     e->x = kern_exec_host(e->engine.exec, e->engine.program->input);
@@ -137,6 +150,26 @@ void evaluator_free(struct evaluator *e) {
         return;
     train_engine_deinit(&e->engine);
     mem_free(e);
+}
+
+enum sotto_status evaluator_load(struct evaluator *e, const struct package *p,
+                                 struct sotto_error *err) {
+    e->loaded = false;
+    const enum sotto_status status = train_engine_load(&e->engine, 0, p, err);
+    e->loaded = status == SOTTO_OK;
+    return status;
+}
+
+uint64_t evaluator_bytes(const struct evaluator *e) {
+    return kern_exec_bytes(e->engine.exec) + sizeof *e;
+}
+
+struct kern_exec *evaluator_exec(struct evaluator *e) {
+    return e->engine.exec;
+}
+
+const struct kern_program *evaluator_program(const struct evaluator *e) {
+    return e->engine.program;
 }
 
 /* Adds weight * softmax(logits / temperature) to p; in double and shifted by the maximum. */
@@ -171,14 +204,23 @@ enum sotto_status train_run_batches(struct evaluator *e, const float *params,
     enum sotto_status status = train_check_examples(e->input_count, e->classes, examples, err);
     if (status != SOTTO_OK)
         return status;
-    kern_exec_load_params(e->engine.exec, params);
+    if (params ? e->fixed : !e->loaded)
+        return SOTTO_FAIL(err, SOTTO_STATE, "the evaluator's weights come from a package%s",
+                          params ? "" : ", and none is loaded");
+    if (params) {
+        kern_exec_load_params(e->engine.exec, params);
+        e->loaded = false;
+    }
     kern_exec_clear_metrics(e->engine.exec);
     for (uint32_t at = 0; at < examples->count && status == SOTTO_OK; at += e->batch) {
         struct examples part = tail_of(examples, at);
         uint32_t rows = part.count < e->batch ? part.count : e->batch;
         train_gather(&part, NULL, rows, e->batch, e->x, e->labels);
         status = kern_exec_run(e->engine.exec, &(struct kern_step){.rows = rows}, err);
-        for (uint32_t r = 0; out && r < rows; r++)
+        if (out && !how)
+            memcpy(out + (size_t)at * e->classes, e->logits,
+                   (size_t)rows * e->classes * sizeof *out);
+        for (uint32_t r = 0; out && how && r < rows; r++)
             soften(e->logits + (size_t)r * e->classes, e->classes, how,
                    out + (size_t)(at + r) * e->classes);
     }
@@ -209,4 +251,10 @@ enum sotto_status evaluator_predict(struct evaluator *e, const float *params,
     memset(out, 0, (size_t)examples->count * e->classes * sizeof *out);
     return train_run_batches(e, params, examples, &(struct train_soften){temperature, 1.0f}, out,
                              err);
+}
+
+enum sotto_status evaluator_logits(struct evaluator *e, const float *params,
+                                   const struct examples *examples, float *out,
+                                   struct sotto_error *err) {
+    return train_run_batches(e, params, examples, NULL, out, err);
 }

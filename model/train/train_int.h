@@ -16,8 +16,9 @@ enum sotto_status train_check_examples(uint32_t input_count, uint32_t classes,
 void train_gather(const struct examples *examples, const uint32_t *order, uint32_t rows,
                   uint32_t batch, float *x, int32_t *labels);
 
-/* Runs the evaluator over all examples; metrics are then in its exec. With out, weight *
- * softmax(logits / temperature) is added to its count * classes values. */
+/* Runs the evaluator over all examples; metrics are then in its exec. params NULL: what was loaded.
+ * With out, weight * softmax(logits / temperature) is added to its count * classes values; without
+ * how the logits themselves are written there. */
 struct train_soften {
     float temperature, weight;
 };
@@ -38,6 +39,11 @@ enum sotto_status train_engine_init_lanes(struct train_engine *e, const struct g
                                           const struct kern_backend *backend, uint32_t lanes,
                                           struct sotto_error *err);
 void train_engine_deinit(struct train_engine *e);
+/* load.c: a lane's parameters from the package, as kern_exec_unpack_lane; and the program's fixed
+ * weights, of lane 0. INVALID: the package is of another model, or its weights not int8 where the
+ * program's are. */
+enum sotto_status train_engine_load(struct train_engine *e, uint32_t lane, const struct package *p,
+                                    struct sotto_error *err);
 
 /* The options of a rule's program, checked. */
 enum sotto_status train_rule_options(const struct train_rule *rule, uint32_t batch_max,

@@ -199,9 +199,9 @@ static void shuffle_epoch(struct trainer *t) {
     rng_shuffle_u32(&t->shuffle, t->order, t->count);
 }
 
-enum sotto_status trainer_begin(struct trainer *t, const float *params,
-                                const struct examples *examples, const struct train_stream *stream,
-                                struct sotto_error *err) {
+/* The order of the examples and the streams: all of a beginning but the weights. */
+static enum sotto_status begin(struct trainer *t, const struct examples *examples,
+                               const struct train_stream *stream, struct sotto_error *err) {
     enum sotto_status status;
     t->step = t->steps_total = 0; /* nothing to advance after a refusal */
     TRY(train_check_examples(t->input_count, t->classes, examples, err));
@@ -235,11 +235,35 @@ enum sotto_status trainer_begin(struct trainer *t, const float *params,
     t->metrics = (struct train_metrics){0};
     shuffle_epoch(t);
     t->has_drift = t->rule.algorithm != TRAIN_SCAFFOLD;
+out:
+    return status;
+}
+
+enum sotto_status trainer_begin(struct trainer *t, const float *params,
+                                const struct examples *examples, const struct train_stream *stream,
+                                struct sotto_error *err) {
+    const enum sotto_status status = begin(t, examples, stream, err);
+    if (status != SOTTO_OK)
+        return status;
     enter(t);
     kern_exec_load_lane(t->engine.exec, t->lane,
                         params); /* and as the anchor; a drift comes later */
     leave(t);
-out:
+    return SOTTO_OK;
+}
+
+enum sotto_status trainer_begin_package(struct trainer *t, const struct package *p,
+                                        const struct examples *examples,
+                                        const struct train_stream *stream,
+                                        struct sotto_error *err) {
+    enum sotto_status status = begin(t, examples, stream, err);
+    if (status != SOTTO_OK)
+        return status;
+    enter(t);
+    status = train_engine_load(&t->engine, t->lane, p, err);
+    leave(t);
+    if (status != SOTTO_OK)
+        t->steps_total = 0; /* nothing to advance after a refusal */
     return status;
 }
 
@@ -326,7 +350,8 @@ uint32_t trainer_steps_done(const struct trainer *t) {
 
 void trainer_finish(struct trainer *t, float *params, struct train_metrics *metrics) {
     enter(t);
-    kern_exec_store_lane(t->engine.exec, t->lane, params);
+    if (params)
+        kern_exec_store_lane(t->engine.exec, t->lane, params);
     leave(t);
     if (metrics)
         *metrics = t->metrics;

@@ -28,6 +28,8 @@ enum kern_role {
                          between runs */
     KERN_ROLE_STATE,  /* optimizer state (momentum), same shape as its parameter; survives runs */
     KERN_ROLE_ANCHOR, /* the round's global weights, for the proximal term; written by the host */
+    KERN_ROLE_FIXED,  /* weights that no instruction writes, of any type (a package's int8 codes and
+                         their scales): written by the host with kern_exec_write, survive runs */
     KERN_ROLE_INPUT,  /* written by the host before a run: examples, labels, soft targets */
     KERN_ROLE_OUTPUT, /* read by the host after a run: logits, probabilities */
     KERN_ROLE_METRIC, /* f32[KERN_METRIC_COUNT], summed over runs until the host clears it */
@@ -228,6 +230,7 @@ struct kern_program {
     uint32_t state_first, state_count; /* coordinates of momentum as one f32 array: byte offset and
                                           count, 0 if none */
     uint32_t anchor_first, anchor_count; /* the same for the anchor */
+    uint64_t fixed_first, fixed_bytes;   /* FIXED buffers lie in this range and nothing else does */
 };
 
 /* Checks ranges, operand counts, shapes against attributes, roles, overlaps: what a backend may
@@ -323,6 +326,13 @@ enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct
                                       uint32_t lanes, struct kern_exec **out,
                                       struct sotto_error *err);
 uint32_t kern_exec_lanes(const struct kern_exec *e);
+/* Loads a lane's parameters from elsewhere, without a copy of all of them in between:
+ * unpack(ctx, first, count, to) writes coordinates first to first + count. On the host `to` is the
+ * arena and one call takes all; a device is given pieces through a small buffer. Then as
+ * kern_exec_load_lane. NOMEM: no memory for that buffer, some may be loaded. */
+typedef void kern_unpack_fn(void *ctx, uint32_t first, uint32_t count, float *to);
+enum sotto_status kern_exec_unpack_lane(struct kern_exec *e, uint32_t lane, kern_unpack_fn *unpack,
+                                        void *ctx, struct sotto_error *err);
 /* The same calls for any lane (< lanes). load_lane: params; then anchor = params, state = 0,
  * metrics = 0: a new client. */
 void kern_exec_load_lane(struct kern_exec *e, uint32_t lane, const float *params);

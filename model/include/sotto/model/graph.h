@@ -81,8 +81,19 @@ enum graph_mode {
     GRAPH_EVAL,    /* forward, loss and metrics against labels; dropout off */
     GRAPH_PREDICT, /* forward only: logits */
 };
+/* What a program that only goes forward (EVAL, PREDICT) computes its dense layers with; all else is
+ * f32. */
+enum graph_precision {
+    GRAPH_F32 = 0,
+    GRAPH_W8, /* the int8 weights of a package, read as they lie: KERN_GEMM_W8. Buffer s is segment
+                 s of the layout; those of dense weights are FIXED, each instruction names its
+                 scales beside, and the others lie side by side as the program's parameters. */
+    GRAPH_BF16, /* operands rounded to bfloat16, sums in f32; the parameters stay f32 */
+    GRAPH_F16,  /* the same with IEEE binary16 */
+};
 struct graph_options {
     enum graph_mode mode;
+    enum graph_precision precision;
     uint32_t batch;
     float momentum, weight_decay, prox_mu;
     bool nesterov;
