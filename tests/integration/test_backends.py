@@ -1,20 +1,30 @@
 """Every backend of this machine: one experiment on each reaches the same accuracy, and the coordinator is told who trains with what."""
 from harness import BIN, Case, check, main, run, task
 
+# A small model: the software device of a machine without a GPU makes a hundred examples a second of mnist-2nn, which takes the
+# same instructions.
 EXPERIMENT = """
 task: {name: digits, seed: 1}
-model: {zoo: mnist-2nn}
+model:
+  graph:
+    input: [28, 28, 1]
+    classes: 10
+    layers:
+      - flatten
+      - dense: {units: 32}
+      - relu
+      - dense: {units: 10}
 data: {name: generator, per_writer: 60}
 clients: 12
 partition: {scheme: natural}
-rounds: 8
+rounds: 10
 cohort: 6
-local: {epochs: 2, batch: 20, lr: 0.2}
+local: {epochs: 2, batch: 10, lr: 0.2}
 downlink: int8
-uplink: {keep: 0.1, bits: 8, error_feedback: true}
-evaluation: {every: 8, count: 1000}
+uplink: {keep: 0.25, bits: 8, error_feedback: true}
+evaluation: {every: 10, count: 1000}
 """
-# Runs that differ in rounding alone drift apart: one standard deviation of 1,000 examples near 85% is 1.1 points.
+# Runs that differ in rounding alone drift apart: one standard deviation of 1,000 examples near 75% is 1.4 points.
 POINTS = 4.0
 
 
