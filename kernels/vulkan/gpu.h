@@ -28,7 +28,9 @@
     X(CLIP_NORM, clip_norm)                                                                        \
     X(QUANT, quant)                                                                                \
     X(GEMM_I8, gemm_i8)                                                                            \
-    X(GEMM_I8_DOT, gemm_i8_dot)
+    X(GEMM_I8_DOT, gemm_i8_dot)                                                                    \
+    X(HALF, half)                                                                                  \
+    X(PRODUCT_HALF, product_half)
 
 enum gpu_shader {
 #define GPU_SHADER_ENUM(name, file) GPU_##name,
@@ -219,13 +221,16 @@ gpu_emit_fn gpu_emit_gemm, gpu_emit_conv, gpu_emit_conv_pool, gpu_emit_conv_dx, 
 gpu_emit_fn gpu_emit_pool, gpu_emit_pool_dx, gpu_emit_pointwise, gpu_emit_bias_add,
     gpu_emit_bias_grad;
 gpu_emit_fn gpu_emit_dropout, gpu_emit_softmax, gpu_emit_xent, gpu_emit_sgd, gpu_emit_clip_norm;
-gpu_emit_fn gpu_emit_quant, gpu_emit_gemm_i8, gpu_emit_gemm_w8;
+gpu_emit_fn gpu_emit_quant, gpu_emit_gemm_i8, gpu_emit_gemm_w8, gpu_emit_gemm_f16;
 extern gpu_emit_fn *const gpu_rows[KERN_OP_COUNT]; /* NULL: lacked */
 
 /* Operand i of the launch is the instruction's operand arg; KERN_NONE leaves it unused (false). */
 bool gpu_bind(struct gpu_recorder *r, struct gpu_launch *l, unsigned i, const struct kern_instr *in,
               unsigned arg, enum gpu_access access);
-void gpu_bind_scratch(struct gpu_launch *l, unsigned i, uint64_t bytes, enum gpu_access access);
+/* offset: a multiple of GPU_SCRATCH_ALIGN. */
+#define GPU_SCRATCH_ALIGN 256u
+void gpu_bind_scratch(struct gpu_launch *l, unsigned i, uint64_t offset, uint64_t bytes,
+                      enum gpu_access access);
 void gpu_bind_out(struct gpu_launch *l, unsigned i);
 void gpu_param_f32(struct gpu_launch *l, float v);
 static inline void gpu_param(struct gpu_launch *l, uint32_t v) {

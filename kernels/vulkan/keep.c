@@ -169,7 +169,7 @@ enum sotto_status gpu_go_on_cpu(struct kern_dev *d, struct sotto_error *err) {
     struct gpu_kept kept[GPU_KEPT];
     LOG(LOG_WARN, "vulkan.lost", LS("device", d->g->kernel_set), LS("goes_on", "cpu"),
         LU("lanes", d->lanes), LU("steps_again", d->keep.count));
-    TRY(kern_exec_new_lanes(d->p, kern_backend_host(), d->lanes, &d->cpu, err));
+    TRY(kern_exec_new_plain(d->p, kern_backend_host(), d->lanes, &d->cpu, err));
     gpu_list_kept(d->p, kept);
     for (uint32_t lane = 0; lane < d->lanes; lane++) {
         uint64_t at = lane * d->keep.stride;

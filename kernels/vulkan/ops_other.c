@@ -171,7 +171,7 @@ bool gpu_emit_clip_norm(struct gpu_recorder *r, const struct kern_instr *in) {
         gpu_spec(&l, phase);
         gpu_spec(&l, CLIP_PARTS);
         gpu_bind(r, &l, 0, in, 0, phase == 0 ? GPU_READ : GPU_READ_WRITE);
-        gpu_bind_scratch(&l, 1, CLIP_PARTS * 4, phase == 0 ? GPU_WRITE : GPU_READ);
+        gpu_bind_scratch(&l, 1, 0, CLIP_PARTS * 4, phase == 0 ? GPU_WRITE : GPU_READ);
         gpu_param(&l, in->u.clip.count);
         gpu_param_f32(&l, in->u.clip.max_norm);
         l.groups = phase == 0 ? CLIP_PARTS : groups_for(in->u.clip.count, 128 * 4);
@@ -237,4 +237,5 @@ gpu_emit_fn *const gpu_rows[KERN_OP_COUNT] = {
     [KERN_GEMM_I8] = gpu_emit_gemm_i8,
     [KERN_GEMM_W8] = gpu_emit_gemm_w8,
     [KERN_GEMM_BF16] = gpu_emit_gemm,
+    [KERN_GEMM_F16] = gpu_emit_gemm_f16,
 };

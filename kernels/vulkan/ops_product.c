@@ -15,6 +15,7 @@ static const struct tile TILE_LARGE = {128, 64, 8, 8}, TILE_MEDIUM = {64, 64, 8,
 #define TRANS_INT8   4u /* beside the two transposes */
 #define TRANS_BF16   8u
 #define TRANS_UNROLL 16u /* LLVM, which compiles for processors, takes seconds over it */
+#define TRANS_HALF   32u /* A and B are halves in scratch */
 
 enum mode { MODE_GEMM = 0, MODE_FORWARD, MODE_DX, MODE_DW, MODE_POOL };
 
@@ -32,6 +33,7 @@ struct product {
     bool bias;
     uint32_t bias_at;  /* words from the start of its view: the fourth, or B's when pooling */
     uint32_t scale_at; /* of int8 columns, in the fourth */
+    uint64_t parts_at; /* bytes from the start of scratch: before it lie halves */
 };
 
 static uint64_t ceil_div(uint64_t a, uint64_t b) {
@@ -110,7 +112,7 @@ static bool sum_parts(struct gpu_recorder *r, const struct product *v, struct gp
                       struct gpu_operand bias, uint32_t splits, uint64_t bytes) {
     struct gpu_launch l = {.shader = GPU_SUM_PARTS, .threads = 64};
     uint32_t count = v->m * v->n * v->groups;
-    gpu_bind_scratch(&l, 0, bytes, GPU_READ);
+    gpu_bind_scratch(&l, 0, v->parts_at, bytes, GPU_READ);
     l.operands[2] = c;
     l.operands[3] = bias;
     gpu_param(&l, count);
@@ -129,12 +131,14 @@ static bool emit_product(struct gpu_recorder *r, const struct product *v,
     struct tile t = choose_tile(r, v);
     uint32_t splits = choose_splits(r, &t, v);
     uint64_t part_bytes = 4ull * splits * v->m * v->n * v->groups;
-    struct gpu_launch l = {.shader = GPU_PRODUCT, .threads = t.bm / t.tm * (t.bn / t.tn)};
+    bool half = v->trans & TRANS_HALF && r->g->storage_16bit;
+    struct gpu_launch l = {.shader = half ? GPU_PRODUCT_HALF : GPU_PRODUCT,
+                           .threads = t.bm / t.tm * (t.bn / t.tn)};
     for (unsigned i = 0; i < GPU_STORAGE_MAX; i++)
         l.operands[i] = operands[i];
     if (splits > 1) {
         l.operands[3].used = false;
-        gpu_bind_scratch(&l, 2, part_bytes, GPU_WRITE);
+        gpu_bind_scratch(&l, 2, v->parts_at, part_bytes, GPU_WRITE);
     }
     gpu_spec(&l, v->mode == MODE_POOL ? MODE_FORWARD : v->mode);
     gpu_spec(&l, t.bm);
@@ -218,6 +222,40 @@ bool gpu_emit_gemm_w8(struct gpu_recorder *r, const struct kern_instr *in) {
         v.bias_at = (uint32_t)((bias->offset - both->offset) / 4);
     }
     return emit_product(r, &v, l.operands);
+}
+
+/* Operand i of in as halves at offset of scratch, where the product's operand i then is. */
+static bool emit_half(struct gpu_recorder *r, const struct kern_instr *in, unsigned i,
+                      uint64_t count, uint64_t *offset, struct gpu_launch *product) {
+    struct gpu_launch l = {.shader = GPU_HALF, .threads = 64};
+    uint64_t bytes = ceil_div(count, 2) * 4;
+    gpu_bind(r, &l, 0, in, i, GPU_READ);
+    gpu_bind_scratch(&l, 2, *offset, bytes, GPU_WRITE);
+    gpu_bind_scratch(product, i, *offset, bytes, GPU_READ);
+    gpu_param(&l, (uint32_t)count);
+    l.groups = ceil_div(count, 64 * 2 * 4);
+    *offset += ceil_div(bytes, GPU_SCRATCH_ALIGN) * GPU_SCRATCH_ALIGN;
+    return gpu_launch(r, &l);
+}
+
+/* Both operands become halves in scratch, half the bytes for a product that reads them many times:
+ * through 16-bit storage where the device has it, else two a word. */
+bool gpu_emit_gemm_f16(struct gpu_recorder *r, const struct kern_instr *in) {
+    const struct kern_gemm *g = &in->u.gemm;
+    struct gpu_launch l = {.shader = GPU_PRODUCT};
+    struct product v = {.mode = MODE_GEMM,
+                        .m = g->m,
+                        .n = g->n,
+                        .k = g->k,
+                        .trans = TRANS_HALF,
+                        .groups = 1,
+                        .act = g->act,
+                        .slope = g->slope};
+    gpu_bind(r, &l, 2, in, 2, GPU_WRITE);
+    v.bias = gpu_bind(r, &l, 3, in, 3, GPU_READ);
+    return emit_half(r, in, 0, (uint64_t)g->m * g->k, &v.parts_at, &l) &&
+           emit_half(r, in, 1, (uint64_t)g->k * g->n, &v.parts_at, &l) &&
+           emit_product(r, &v, l.operands);
 }
 
 bool gpu_emit_gemm_i8(struct gpu_recorder *r, const struct kern_instr *in) {

@@ -14,8 +14,9 @@ bool gpu_bind(struct gpu_recorder *r, struct gpu_launch *l, unsigned i, const st
     return true;
 }
 
-void gpu_bind_scratch(struct gpu_launch *l, unsigned i, uint64_t bytes, enum gpu_access access) {
-    l->operands[i] = (struct gpu_operand){true, GPU_SCRATCH, access, 0, bytes};
+void gpu_bind_scratch(struct gpu_launch *l, unsigned i, uint64_t offset, uint64_t bytes,
+                      enum gpu_access access) {
+    l->operands[i] = (struct gpu_operand){true, GPU_SCRATCH, access, offset, bytes};
 }
 
 void gpu_bind_out(struct gpu_launch *l, unsigned i) {
@@ -128,9 +129,10 @@ bool gpu_launch(struct gpu_recorder *r, const struct gpu_launch *l) {
         if (buffers[n].range > limits->maxStorageBufferRange)
             return false;
         if (o->place == GPU_SCRATCH) { /* its stride is known after planning only */
-            if (o->bytes * r->d->lanes > limits->maxStorageBufferRange)
+            uint64_t end = o->offset + o->bytes;
+            if (end * r->d->lanes > limits->maxStorageBufferRange)
                 return false;
-            r->scratch_bytes = o->bytes > r->scratch_bytes ? o->bytes : r->scratch_bytes;
+            r->scratch_bytes = end > r->scratch_bytes ? end : r->scratch_bytes;
         }
         ranges[n] = (struct gpu_range){o->place, buffers[n].offset,
                                        buffers[n].offset + buffers[n].range, o->access != GPU_READ};

@@ -292,7 +292,7 @@ static enum sotto_status run_on_host(const struct run *r, const struct kern_inst
         const struct kern_step *step = &r->steps[(size_t)r->done * d->lanes + lane];
         unsigned char *arena = d->arena.host ? d->arena.host + lane * d->stride : d->mirror;
         double m[KERN_METRIC_COUNT] = {0};
-        struct kern_ctx c = {arena, d->p->buffers, step, m, d->scratch_host};
+        struct kern_ctx c = {arena, d->p->buffers, step, m, d->scratch_host, NULL};
         if (step->rows == 0)
             continue;
         if (!d->arena.host)

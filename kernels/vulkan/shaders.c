@@ -43,6 +43,12 @@ static const uint32_t gemm_i8_words[] =
 static const uint32_t gemm_i8_dot_words[] =
 #include "gemm_i8_dot.spv.h"
     ;
+static const uint32_t half_words[] =
+#include "half.spv.h"
+    ;
+static const uint32_t product_half_words[] =
+#include "product_half.spv.h"
+    ;
 
 const struct gpu_spirv gpu_shaders[GPU_SHADER_COUNT] = {
 #define ROW(name, file) {#file, file##_words, sizeof(file##_words)},

@@ -356,15 +356,54 @@ static void test_int8(void **state) {
     }
 }
 
-static void test_bf16(void **state) {
+/* Operands rounded to 16 bits; the second shape is split along k. */
+static void test_short_floats(void **state) {
+    (void)state;
+    static const uint32_t shapes[][3] = {{20, 45, 300}, {3, 5, 2049}, {1, 1, 1}};
+    for (unsigned i = 0; i < 2 * ARRAY_LEN(shapes); i++) {
+        struct harness h;
+        harness_init(&h, test_seed() + i, 2);
+        struct kern_gemm g = {
+            .m = shapes[i / 2][0], .n = shapes[i / 2][1], .k = shapes[i / 2][2], .slope = 0.1f};
+        enum kern_op op = i % 2 ? KERN_GEMM_BF16 : KERN_GEMM_F16;
+        uint32_t a = harness_f32(&h, g.m * g.k), b = harness_f32(&h, g.k * g.n);
+        uint32_t c = harness_f32(&h, g.m * g.n), d = i < 4 ? harness_f32(&h, g.n) : KERN_NONE;
+        g.act = i < 2 ? KERN_ACT_LEAKY_RELU : KERN_ACT_NONE;
+        harness_instr(&h, op, (uint32_t[]){a, b, c, d}, 4)->u.gemm = g;
+        compare(&h, product_bound(g.k), kern_op_name(op));
+        harness_deinit(&h);
+    }
+}
+
+/* Every exponent of a float and the neighbourhoods of ties, times 1: the same bits as "ref". */
+static void test_half_rounding(void **state) {
     (void)state;
     struct harness h;
+    enum { COUNT = 256 * 48 };
     harness_init(&h, test_seed(), 2);
-    struct kern_gemm g = {.m = 20, .n = 45, .k = 300};
-    uint32_t a = harness_f32(&h, g.m * g.k), b = harness_f32(&h, g.k * g.n);
-    uint32_t c = harness_f32(&h, g.m * g.n), d = harness_f32(&h, g.n);
-    harness_instr(&h, KERN_GEMM_BF16, (uint32_t[]){a, b, c, d}, 4)->u.gemm = g;
-    compare(&h, product_bound(g.k), "gemm_bf16");
+    uint32_t x = harness_f32(&h, COUNT), one = harness_f32(&h, 1), y = harness_f32(&h, COUNT);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        static const uint32_t near[] = {0,       0x1fffu,   0x2000u,   0xfffu,    0x1000u,
+                                        0x1001u, 0x7fe000u, 0x7fefffu, 0x7ff000u, 0x7fffffu};
+        uint32_t k = i % 48, bits = i / 48 << 23;
+        bits |= k < 20 ? near[k / 2] : harness_pick(&h, 0, 0x7fffff);
+        bits |= (k & 1) << 31;
+        memcpy(&harness_values(&h, x)[i], &bits, 4);
+    }
+    harness_values(&h, one)[0] = 1.0f;
+    harness_instr(&h, KERN_GEMM_F16, (uint32_t[]){x, one, y}, 3)->u.gemm =
+        (struct kern_gemm){.m = COUNT, .n = 1, .k = 1};
+    harness_run(&h, "ref");
+    float *want = mem_dup(harness_result(&h, y), COUNT * sizeof(float));
+    harness_run(&h, "vulkan");
+    for (uint32_t i = 0; i < COUNT; i++) {
+        float got = harness_result(&h, y)[i];
+        if (got != want[i] && !(isnan(got) && isnan(want[i])))
+            fail_msg("%a becomes %a, not %a", (double)harness_values(&h, x)[i], (double)got,
+                     (double)want[i]);
+    }
+    assert_true(kern_backend_has(kern_backend_find("vulkan"), KERN_GEMM_F16)); /* not on the host */
+    mem_free(want);
     harness_deinit(&h);
 }
 
@@ -394,7 +433,8 @@ int main(void) {
         cmocka_unit_test_teardown(test_updates, no_messages),
         cmocka_unit_test_teardown(test_quantization, no_messages),
         cmocka_unit_test_teardown(test_int8, no_messages),
-        cmocka_unit_test_teardown(test_bf16, no_messages),
+        cmocka_unit_test_teardown(test_short_floats, no_messages),
+        cmocka_unit_test_teardown(test_half_rounding, no_messages),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     gpu_reset();

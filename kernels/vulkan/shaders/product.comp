@@ -4,20 +4,33 @@
 #version 450
 #extension GL_EXT_control_flow_attributes : require
 #include "common.glsl"
+#ifdef HALF
+// gemm of halves in 16-bit storage
+#extension GL_EXT_shader_16bit_storage : require
+const uint MODE = 0u;
+#else
 layout(constant_id = 1) const uint MODE = 0; // 0 gemm, 1 forward, 2 dX, 3 dW
+#endif
 layout(constant_id = 2) const uint BM = 32;
 layout(constant_id = 3) const uint BN = 32;
 layout(constant_id = 4) const uint TM = 4;
 layout(constant_id = 5) const uint TN = 4;
 layout(constant_id = 6) const uint TRANS = 0; // gemm, 1: A is [k][m]; 2: B is [n][k]; 4: B is int8 with a scale a column; 8: A and B rounded to bfloat16;
-                                               // 16: the loop over k in a tile may be unrolled (a GPU's compiler decides)
+                                               // 16: the loop over k in a tile may be unrolled (a GPU's compiler decides);
+                                               // 32: A and B are binary16, two a word
 layout(constant_id = 7) const uint WINDOW = 0; // rows of a pooling window, which divides TM; 0: none
 layout(constant_id = 8) const uint ACT = 0; // after the bias; known here, it costs no code
 const uint BK = 16;
 
+#ifdef HALF
+layout(std430, binding = 0) readonly buffer A16 { float16_t a16[]; };
+layout(std430, binding = 1) readonly buffer B16 { float16_t b16[]; };
+#else
 layout(std430, binding = 0) readonly buffer A { float a[]; };
+layout(std430, binding = 0) readonly buffer AWords { uint aw[]; };
 layout(std430, binding = 1) readonly buffer B { float b[]; };
-layout(std430, binding = 1) readonly buffer Bytes { uint b8[]; };
+layout(std430, binding = 1) readonly buffer Bytes { uint b8[]; }; // or words of halves
+#endif
 layout(std430, binding = 2) buffer C { float c[]; };
 layout(std430, binding = 3) readonly buffer Bias { float bias[]; };
 // With pooling the fourth view holds the places in the windows, a byte each, and the bias lies in B's view.
@@ -101,6 +114,26 @@ void make_col(uint at, uint i, uint k) {
     }
 }
 
+#ifdef HALF
+float rounded(float v) {
+    return v;
+}
+float load_a(uint at, uint m, uint k, uint tile_m, uint tile_k, uint k_end) {
+    uint row = tile_m + m, col = tile_k + k;
+    return row < M && col < k_end ? float(a16[BASE(0) * 2u + row * K + col]) : 0.0;
+}
+float load_b(uint at, uint k, uint n, uint tile_k, uint tile_n, uint k_end) {
+    uint row = tile_k + k, col = tile_n + n;
+    return col < N && row < k_end ? float(b16[BASE(1) * 2u + row * N + col]) : 0.0;
+}
+#else
+// Half i of packed words. unpackHalf2x16 may flush subnormals.
+float half_in(uint word, uint i) {
+    uint bits = (i & 1u) != 0u ? word >> 16 : word & 0xffffu;
+    float v = (bits & 0x7c00u) != 0u ? unpackHalf2x16(bits & 0x7fffu).x : float(bits & 0x3ffu) * (1.0 / 16777216.0);
+    return (bits & 0x8000u) != 0u ? -v : v;
+}
+
 // To bfloat16 and back: nearest, ties to even; infinite past its range.
 float rounded(float v) {
     if (MODE != 0u || (TRANS & 8u) == 0u || isnan(v))
@@ -113,6 +146,10 @@ float load_a(uint at, uint m, uint k, uint tile_m, uint tile_k, uint k_end) {
     uint row = tile_m + m, col = tile_k + k;
     if (row >= M || col >= k_end)
         return 0.0;
+    if (MODE == 0u && (TRANS & 32u) != 0u) {
+        uint i = row * K + col;
+        return half_in(aw[BASE(0) + i / 2u], i);
+    }
     if (MODE == 0u)
         return a[BASE(0) + ((TRANS & 1u) != 0u ? col * M + row : row * K + col)];
     ivec3 r = row_at[m], s = col_at[at][k];
@@ -138,12 +175,17 @@ float load_b(uint at, uint k, uint n, uint tile_k, uint tile_n, uint k_end) {
         uint at8 = row * N + col;
         return float(bitfieldExtract(int(b8[BASE(1) + at8 / 4u]), int(at8 % 4u * 8u), 8));
     }
+    if (MODE == 0u && (TRANS & 32u) != 0u) {
+        uint i = row * N + col;
+        return half_in(b8[BASE(1) + i / 2u], i);
+    }
     if (MODE == 0u)
         return b[BASE(1) + ((TRANS & 2u) != 0u ? col * K + row : row * N + col)];
     if (MODE == 2u)
         return b[BASE(1) + uint(col_b[at][k]) + col * OUT_C];
     return b[BASE(1) + row * OUT_C + group_of * (OUT_C / GROUPS) + col];
 }
+#endif
 
 void store_plain(uint m0, uint n0, uint split) {
     uint factors = FLAGS & 255u;
@@ -171,6 +213,7 @@ void store_plain(uint m0, uint n0, uint split) {
         }
 }
 
+#ifndef HALF
 // Bytes of one word that other threads may own parts of: each changes only its own bits.
 void put_byte(uint word, uint at, uint v) {
     uint shift = 8u * at;
@@ -210,6 +253,7 @@ void store_pooled(uint m0, uint n0) {
             words[BASE(3) + (m / count * LDC + column) / 4u] = packed;
     }
 }
+#endif
 
 // acc += column k of A's tile times row k of B's.
 void add_up(uint k, uint tm, uint tn) {
@@ -272,8 +316,11 @@ void main() {
         }
         barrier();
     }
-    if (WINDOW > 0u)
+#ifndef HALF
+    if (WINDOW > 0u) {
         store_pooled(tile_m + tm, tile_n + tn);
-    else
-        store_plain(tile_m + tm, tile_n + tn, split);
+        return;
+    }
+#endif
+    store_plain(tile_m + tm, tile_n + tn, split);
 }
