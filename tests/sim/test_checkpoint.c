@@ -42,53 +42,6 @@ static const char *const control[] = {"server.strategy=scaffold",
                                       NULL};
 static const char *const *const kinds[] = {busy, plain, sealed, control};
 
-/* A run's first rounds, or all. */
-struct part {
-    struct fixture f;
-    uint32_t stop_after; /* rounds; 0: none */
-    uint32_t again;      /* rounds from the checkpoint */
-    uint32_t made;       /* and others */
-};
-
-static bool on_round(void *ctx, const struct sim_round_result *r, const struct sim_totals *t) {
-    struct part *p = ctx;
-    (void)fixture_on_round(&p->f, r, t);
-    p->again += r->again;
-    p->made += !r->again;
-    return p->stop_after == 0 || p->made < p->stop_after;
-}
-
-static enum sotto_status run_part(struct part *p, const char *dir, unsigned workers, uint32_t every,
-                                  const char *const *sets, struct sotto_error *err) {
-    struct experiment x;
-    struct sim *s = NULL;
-    size_t n = 0;
-    const struct sim_config config = {.workers = workers,
-                                      .temp_dir = test_tmpdir(),
-                                      .checkpoint_dir = dir,
-                                      .checkpoint_rounds = every,
-                                      .resume = true,
-                                      .on_round = on_round,
-                                      .ctx = p};
-    memset(&p->f, 0, sizeof p->f);
-    p->again = p->made = 0;
-    while (sets[n])
-        n++;
-    enum sotto_status status = experiment_open(
-        &x, NULL, view_of(FIXTURE_YAML, sizeof FIXTURE_YAML - 1), NULL, sets, n, err);
-    if (status == SOTTO_OK)
-        status = sim_open(&x, &config, &s, err);
-    if (status == SOTTO_OK)
-        status = sim_run(s, err);
-    if (s)
-        p->f.totals = *sim_totals(s);
-    if (status == SOTTO_OK)
-        checkpoint_remove(s);
-    sim_close(s);
-    experiment_deinit(&x);
-    return status;
-}
-
 static bool same_number(double a, double b) {
     return a == b || (isnan(a) && isnan(b));
 }
@@ -134,7 +87,7 @@ static void test_pieces(void **state) {
             uint32_t pieces = 0, before = 0;
             p.stop_after = step;
             enum sotto_status status;
-            while ((status = run_part(&p, dir, 1 + pieces % 2, 0, kinds[k], &err)) ==
+            while ((status = part_run(&p, dir, 1 + pieces % 2, 0, kinds[k], &err)) ==
                    SOTTO_CANCELLED) {
                 assert_int_equal(p.again, before);
                 before = p.again + p.made;
@@ -170,12 +123,12 @@ static void test_kills(void **state) {
             if (child == 0) { /* an alarm that nobody handles ends it wherever it is */
                 const struct itimerval alarm = {.it_value = {.tv_usec = (suseconds_t)micros + 1}};
                 (void)setitimer(ITIMER_REAL, &alarm, NULL);
-                (void)run_part(&p, dir, workers, 1, kinds[k], &err);
+                (void)part_run(&p, dir, workers, 1, kinds[k], &err);
                 _exit(0);
             }
             assert_int_equal(waitpid(child, NULL, 0), child);
         }
-        ASSERT_OK(run_part(&p, dir, 2, 1, kinds[k], &err));
+        ASSERT_OK(part_run(&p, dir, 2, 1, kinds[k], &err));
         print_message("%u rounds from the checkpoint, %u made\n", p.again, p.made);
         assert_same(&whole, &p.f);
     }
@@ -202,18 +155,18 @@ static void test_refusals(void **state) {
     snprintf(dir, sizeof dir, "%s", test_path("refusals"));
     snprintf(path, sizeof path, "%s/%s", dir, CHECKPOINT_FILE);
     fresh_dir(dir);
-    ASSERT_STATUS(run_part(&p, dir, 1, 0, feedback, &err), SOTTO_CANCELLED);
-    ASSERT_FAILS(run_part(&p, dir, 1, 0, other, &err), SOTTO_STATE, "other settings");
+    ASSERT_STATUS(part_run(&p, dir, 1, 0, feedback, &err), SOTTO_CANCELLED);
+    ASSERT_FAILS(part_run(&p, dir, 1, 0, other, &err), SOTTO_STATE, "other settings");
     flip(path, 0);
-    ASSERT_FAILS(run_part(&p, dir, 1, 0, feedback, &err), SOTTO_CORRUPT, "hash");
+    ASSERT_FAILS(part_run(&p, dir, 1, 0, feedback, &err), SOTTO_CORRUPT, "hash");
     flip(path, 0);
     flip(path, 2);
-    ASSERT_FAILS(run_part(&p, dir, 1, 0, feedback, &err), SOTTO_CORRUPT, "not a checkpoint");
+    ASSERT_FAILS(part_run(&p, dir, 1, 0, feedback, &err), SOTTO_CORRUPT, "not a checkpoint");
     flip(path, 2);
     snprintf(path, sizeof path, "%s/%s", dir, CHECKPOINT_RESIDUALS);
     flip(path, 5);
     p.stop_after = 0;
-    const enum sotto_status status = run_part(&p, dir, 1, 0, feedback, &err);
+    const enum sotto_status status = part_run(&p, dir, 1, 0, feedback, &err);
     print_message("%s\n", err.message);
     /* A client whose residual is damaged declines its next round; its values are never used. */
     if (status == SOTTO_OK) {

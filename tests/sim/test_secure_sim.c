@@ -195,48 +195,6 @@ static void test_regrouping(void **state) {
 
 /* ---- Checkpoints */
 
-struct part {
-    struct fixture f;
-    uint32_t stop_after, again, made;
-};
-
-static bool on_round(void *ctx, const struct sim_round_result *r, const struct sim_totals *t) {
-    struct part *p = ctx;
-    (void)fixture_on_round(&p->f, r, t);
-    p->again += r->again;
-    p->made += !r->again;
-    return p->stop_after == 0 || p->made < p->stop_after;
-}
-
-static enum sotto_status run_part(struct part *p, const char *dir, const char *const *sets,
-                                  struct sotto_error *err) {
-    struct experiment x;
-    struct sim *s = NULL;
-    size_t n = 0;
-    const struct sim_config config = {.workers = 2,
-                                      .temp_dir = test_tmpdir(),
-                                      .checkpoint_dir = dir,
-                                      .checkpoint_rounds = 1,
-                                      .resume = true,
-                                      .on_round = on_round,
-                                      .ctx = p};
-    memset(&p->f, 0, sizeof p->f);
-    p->again = p->made = 0;
-    while (sets[n])
-        n++;
-    enum sotto_status status = experiment_open(
-        &x, NULL, view_of(FIXTURE_YAML, sizeof FIXTURE_YAML - 1), NULL, sets, n, err);
-    if (status == SOTTO_OK)
-        status = sim_open(&x, &config, &s, err);
-    if (status == SOTTO_OK)
-        status = sim_run(s, err);
-    if (s)
-        p->f.totals = *sim_totals(s);
-    sim_close(s);
-    experiment_deinit(&x);
-    return status;
-}
-
 static void test_checkpoints(void **state) {
     (void)state;
     static const char *const more[] = {"secure.crypto=exact", "secure.crypto=real",
@@ -251,9 +209,9 @@ static void test_checkpoints(void **state) {
         ASSERT_OK(fixture_run(&whole, 2, all, &err));
         snprintf(dir, sizeof dir, "%s/masked-%zu", test_tmpdir(), i);
         ASSERT_OK(io_mkdir_p(dir, 0755, &err));
-        assert_int_equal(run_part(&p, dir, all, &err), SOTTO_CANCELLED);
+        assert_int_equal(part_run(&p, dir, 2, 1, all, &err), SOTTO_CANCELLED);
         p.stop_after = 0;
-        ASSERT_OK(run_part(&p, dir, all, &err));
+        ASSERT_OK(part_run(&p, dir, 2, 1, all, &err));
         assert_true(p.again > 0);
         assert_same(&whole, &p.f);
     }
