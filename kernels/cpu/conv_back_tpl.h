@@ -12,6 +12,9 @@
 #define SOTTO_KERN_CONV_BACK_TPL_H
 
 #include "cpu/conv_geom.h"
+#ifndef KERN_ISA_NEON
+#include "cpu/narrow_tpl.h"
+#endif
 
 struct entry {
     float value;
@@ -176,9 +179,26 @@ TARGET static void NAME(conv2d_dx)(const struct kern_ctx *c, const struct kern_i
 
 /* ---- dW ---- */
 
+/* Short runs (a first layer's) leave a list entry little to do: there dense loops go over all
+ * pixels. (NEON has tiles of its own, and comes here with long runs only.) */
+#define DW_RUN_SHORT 24
+enum dw_way { DW_LISTS, DW_TILES, DW_NARROW };
+INLINE enum dw_way dw_choose(const struct kern_conv *v) {
+#ifdef KERN_ISA_NEON
+    (void)v;
+    return DW_LISTS;
+#else
+    if ((size_t)v->kernel_w * v->in_c >= DW_RUN_SHORT)
+        return DW_LISTS;
+    return v->out_c <= LANES ? DW_NARROW : DW_TILES;
+#endif
+}
+
 struct dw_scratch {
     float *sum;         /* [filter row][piece][output channel][piece floats] */
     float *image;       /* padded input */
+    float *narrow;      /* DW_NARROW: sums, [tap][LANES] */
+    float *last_dy;     /* DW_NARROW: the last image's, with LANES floats to spare */
     struct entry *list; /* [output channel][pixels + 1] */
     uint32_t
         *starts; /* [output row + 1][output channel]: where the row begins in the channel's list */
@@ -189,6 +209,13 @@ INLINE size_t dw_layout(const struct kern_conv *v, unsigned char *base, struct d
     s->sum =
         carve(base, &at, v->kernel_h * pc.count * v->out_c * pc.vectors * LANES * sizeof(float));
     s->image = carve(base, &at, conv_padded(v).floats * sizeof(float));
+    s->narrow = s->last_dy = NULL;
+#ifndef KERN_ISA_NEON
+    if (dw_choose(v) == DW_NARROW) {
+        s->narrow = carve(base, &at, dw_narrow_sums(v) * LANES * sizeof(float));
+        s->last_dy = carve(base, &at, (pixels * v->out_c + LANES) * sizeof(float));
+    }
+#endif
     s->list = carve(base, &at, (pixels + 1) * v->out_c * sizeof(struct entry));
     s->starts = carve(base, &at, (v->out_h + (size_t)1) * v->out_c * sizeof(uint32_t));
     return at;
@@ -257,13 +284,9 @@ TARGET static void NAME(dw_finish)(const struct kern_conv *v, const float *sum, 
         }
 }
 
-#ifndef KERN_ISA_NEON /* it has tiles of its own, and comes here with long runs only */
-#include "cpu/tile_tpl.h"
-
-/* Short runs (a first layer's) leave a list entry little to do: there the tile goes over all
- * pixels, six places of a filter row by a strip of output channels, and adds to dw itself. */
-#define DW_RUN_SHORT 24
-
+#ifndef KERN_ISA_NEON
+/* The tile goes over all pixels, six places of a filter row by a strip of output channels, and adds
+ * to dw itself. */
 TARGET static void NAME(dw_image_dense)(const struct kern_conv *v, const float *image,
                                         const float *dy, float *dw, float scale, float beta) {
     struct padded pd = conv_padded(v);
@@ -288,17 +311,33 @@ TARGET static void NAME(dw_image_dense)(const struct kern_conv *v, const float *
         }
     }
 }
-#endif
 
-/* Whether the tile does a convolution's dW. */
-INLINE bool dw_is_dense(const struct kern_conv *v) {
-#ifdef KERN_ISA_NEON
-    (void)v;
-    return false;
-#else
-    return (size_t)v->kernel_w * v->in_c < DW_RUN_SHORT;
-#endif
+TARGET static void NAME(dw_dense)(const struct kern_conv *v, const float *x, const float *dy,
+                                  float *dw, float scale, float beta, const struct dw_scratch *s) {
+    size_t pixels = (size_t)v->out_h * v->out_w, of_dy = pixels * v->out_c;
+    size_t of_x = (size_t)v->in_h * v->in_w * v->in_c, sums = dw_narrow_sums(v) * LANES;
+    bool narrow = dw_choose(v) == DW_NARROW;
+    memset(s->image, 0, conv_padded(v).floats * sizeof(float));
+    if (narrow)
+        memset(s->narrow, 0, sums * sizeof(float));
+    for (uint32_t b = 0; b < v->batch; b++, x += of_x, dy += of_dy) {
+        conv_pad(v, x, s->image);
+        if (!narrow) {
+            NAME(dw_image_dense)(v, s->image, dy, dw, scale, b == 0 ? beta : 1.0f);
+            continue;
+        }
+        if (b + 1 == v->batch) {
+            memcpy(s->last_dy, dy, of_dy * sizeof(float));
+            memset(s->last_dy + of_dy, 0, LANES * sizeof(float));
+        }
+        NAME(dw_narrow_image)(v, s->image, b + 1 == v->batch ? s->last_dy : dy, s->narrow);
+    }
+    size_t taps = narrow ? (size_t)v->kernel_h * v->kernel_w * v->in_c : 0;
+    for (size_t k = 0; k < taps; k++, dw += v->out_c)
+        for (size_t o = 0; o < v->out_c; o++)
+            dw[o] = scale * s->narrow[k * LANES + o] + (beta != 0.0f ? beta * dw[o] : 0.0f);
 }
+#endif
 
 TARGET static void NAME(conv2d_dw)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
@@ -313,22 +352,20 @@ TARGET static void NAME(conv2d_dw)(const struct kern_ctx *c, const struct kern_i
     (void)dw_layout(v, c->scratch, &s);
     struct padded pd = conv_padded(v);
     struct pieces pc = conv_pieces(v);
-    bool dense = dw_is_dense(v);
+#ifndef KERN_ISA_NEON
+    if (dw_choose(v) != DW_LISTS) {
+        NAME(dw_dense)(v, x, dy, dw, scale, beta, &s);
+        return;
+    }
+#endif
     memset(s.sum, 0, v->kernel_h * pc.count * v->out_c * pc.vectors * LANES * sizeof(float));
     memset(s.image, 0, pd.floats * sizeof(float));
     for (uint32_t b = 0; b < v->batch; b++, dy += (size_t)v->out_h * v->out_w * v->out_c) {
         conv_pad(v, x + (size_t)b * v->in_h * v->in_w * v->in_c, s.image);
-#ifndef KERN_ISA_NEON
-        if (dense) {
-            NAME(dw_image_dense)(v, s.image, dy, dw, scale, b == 0 ? beta : 1.0f);
-            continue;
-        }
-#endif
         NAME(list_channels)(v, dy, &s);
         NAME(dw_image)(v, &s);
     }
-    if (!dense)
-        NAME(dw_finish)(v, s.sum, dw, scale, beta);
+    NAME(dw_finish)(v, s.sum, dw, scale, beta);
 }
 
 #endif

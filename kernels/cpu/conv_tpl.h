@@ -6,6 +6,7 @@
 #define SOTTO_KERN_CONV_TPL_H
 
 #include "cpu/conv_geom.h"
+#include "cpu/narrow_tpl.h"
 #include "cpu/pool_tpl.h"
 #include "cpu/tile_tpl.h"
 
@@ -32,8 +33,14 @@ INLINE bool conv_short(const struct kern_conv *v) {
 INLINE size_t conv_short_taps(const struct kern_conv *v) {
     return (size_t)v->kernel_h * v->kernel_w * v->in_c;
 }
+/* Whether narrow_tpl.h does convolution and pooling in one. */
+INLINE bool conv_pool_narrow(const struct kern_conv *v) {
+    return v->groups == 1 && (size_t)v->kernel_w * v->in_c < CONV_RUN_SHORT && v->out_c <= LANES &&
+           v->pool_h == 2 && v->pool_w == 2 && v->out_w / 2 >= NARROW_WINDOWS &&
+           act_in_tile(v->act) == v->act;
+}
 INLINE size_t conv_spare_bytes(const struct kern_conv *v) {
-    if (!conv_short(v))
+    if (!conv_short(v) && !conv_pool_narrow(v))
         return 0;
     return conv_padded(v).floats * sizeof(float) + conv_short_taps(v) * sizeof(uint32_t);
 }
@@ -155,15 +162,24 @@ TARGET static void NAME(conv_block_grouped)(const struct conv_view *cv, struct s
                 }
 }
 
-TARGET static void NAME(conv_forward_short)(const struct conv_view *cv) {
-    const struct kern_conv *v = cv->v;
+/* The table of offsets and a padded image of zeros, both in spare. */
+TARGET static uint32_t *NAME(conv_offsets)(const struct kern_conv *v, unsigned char *spare) {
     struct padded pd = conv_padded(v);
-    float *image = (float *)(void *)cv->spare;
+    float *image = (float *)(void *)spare;
     uint32_t *offsets = (uint32_t *)(void *)(image + pd.floats);
-    size_t run = (size_t)v->kernel_w * v->in_c, taps = conv_short_taps(v), y_at = 0;
+    size_t run = (size_t)v->kernel_w * v->in_c, taps = conv_short_taps(v);
     for (size_t k = 0; k < taps; k++)
         offsets[k] = (uint32_t)(k / run * pd.row + k % run);
     memset(image, 0, pd.floats * sizeof(float));
+    return offsets;
+}
+
+TARGET static void NAME(conv_forward_short)(const struct conv_view *cv) {
+    const struct kern_conv *v = cv->v;
+    struct padded pd = conv_padded(v);
+    const uint32_t *offsets = NAME(conv_offsets)(v, cv->spare);
+    float *image = (float *)(void *)cv->spare;
+    size_t taps = conv_short_taps(v), y_at = 0;
     struct tile t = {.offsets = offsets, .len = taps, .alpha = 1.0f, .act = cv->act};
     t.slope = v->slope;
     for (uint32_t b = 0; b < cv->images; b++, y_at += (size_t)v->out_h * v->out_w * v->out_c) {
@@ -247,6 +263,37 @@ TARGET static size_t NAME(conv2d_pool_scratch)(const struct kern_instr *in) {
            conv_spare_bytes(v);
 }
 
+/* y and arg: of the whole batch. */
+TARGET static void NAME(conv_pool_few)(const struct conv_view *cv, float *y, uint8_t *arg) {
+    const struct kern_conv *v = cv->v;
+    struct padded pd = conv_padded(v);
+    float *image = (float *)(void *)cv->spare, bias[LANES] = {0};
+    struct narrow_row t = {.step = (size_t)v->stride_w * v->in_c, .taps = conv_short_taps(v)};
+    t.below = v->stride_h * pd.row;
+    t.offsets = NAME(conv_offsets)(v, cv->spare);
+    t.b = cv->packed;
+    if (cv->bias)
+        memcpy(bias, cv->bias, v->out_c * sizeof(float));
+    t.bias = bias;
+    t.act = v->act;
+    t.slope = v->slope;
+    t.windows = v->out_w / 2;
+    t.channels = v->out_c;
+    size_t rows = v->out_h / 2, row = t.windows * t.channels;
+    t.y = y;
+    t.y_end = y + v->batch * rows * row;
+    t.arg = arg;
+    for (uint32_t b = 0; b < v->batch; b++) {
+        conv_pad(v, cv->x + (size_t)b * v->in_h * v->in_w * v->in_c, image);
+        t.a = image;
+        for (size_t py = 0; py < rows; py++, t.y += row, t.arg += row, t.a += 2 * t.below)
+            if (t.step == 1)
+                NAME(narrow_row_beside)(&t);
+            else
+                NAME(narrow_row_apart)(&t);
+    }
+}
+
 TARGET static void NAME(conv2d_pool)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     float *packed = (float *)(void *)c->scratch, *raw = packed + conv_packed_floats(v);
@@ -258,6 +305,10 @@ TARGET static void NAME(conv2d_pool)(const struct kern_ctx *c, const struct kern
     cv.act = act_in_tile(v->act);
     cv.spare =
         (unsigned char *)(raw + (size_t)conv_pool_images(v) * v->out_h * v->out_w * v->out_c);
+    if (conv_pool_narrow(v)) {
+        NAME(conv_pool_few)(&cv, y, arg);
+        return;
+    }
     size_t image = (size_t)v->out_h * v->out_w * v->out_c;
     size_t pooled = (size_t)(v->out_h / v->pool_h) * (v->out_w / v->pool_w) * v->out_c;
     for (uint32_t b = 0; b < v->batch; b += cv.images) {

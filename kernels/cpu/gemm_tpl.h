@@ -155,11 +155,49 @@ TARGET static void NAME(gemm_finish)(const struct gemm_view *g, size_t n) {
     }
 }
 
+TARGET static void NAME(pack_strip)(const struct gemm_view *g, size_t j, size_t k0, size_t len,
+                                    float *dst);
+
+/* The same where C is narrower than a strip (a last layer's dW): B is packed with zeros to a
+ * strip's width, sums of a block of rows lie side by side like C's, rows being written upwards over
+ * the zeros of the row before, and C takes them up whole vectors at a time. */
+#define GEMM_ROWS_NARROW 48
+TARGET static void NAME(gemm_flat_narrow)(const struct gemm_view *g) {
+    float b[GEMM_K_SKINNY * TILE_COLS], sums[(GEMM_ROWS_NARROW + 1) * TILE_COLS];
+    NAME(pack_strip)(g, 0, 0, g->k, b);
+    struct tile t = {.a_step = g->a_k, .b = b, .ldb = TILE_COLS, .len = g->k, .runs = 1};
+    t.cols = TILE_COLS;
+    t.alpha = g->alpha;
+    for (size_t i = 0; i < g->m; i += GEMM_ROWS_NARROW) {
+        size_t block = g->m - i < GEMM_ROWS_NARROW ? g->m - i : GEMM_ROWS_NARROW;
+        for (size_t done = 0; done < block; done += TILE_ROWS) {
+            unsigned rows = (unsigned)(block - done < TILE_ROWS ? block - done : TILE_ROWS);
+            for (unsigned r = 0; r < rows; r++) {
+                t.a[r] = g->a + (i + done + r) * g->a_row;
+                t.c[r] = sums + (done + r) * g->n;
+            }
+            NAME(tile_run)(&t, rows);
+        }
+        float *c = g->c + i * g->n;
+        size_t n = block * g->n, at = 0;
+        const vf beta = V_SET(g->beta);
+        if (g->beta != 0.0f)
+            for (; at + LANES <= n; at += LANES)
+                V_STORE(c + at, V_FMA(beta, V_LOAD(c + at), V_LOAD(sums + at)));
+        for (; at < n; at++)
+            c[at] = sums[at] + (g->beta != 0.0f ? g->beta * c[at] : 0.0f);
+    }
+}
+
 /* Few k, many rows: dW of a dense layer, whose k is the batch. B stays in the cache, every row of C
  * is visited once, and the whole step of plain SGD is the addition in the store. */
 TARGET static void NAME(gemm_flat)(const struct gemm_view *g) {
     struct gemm_view part = *g;
     size_t whole = g->n / TILE_COLS * TILE_COLS;
+    if (!whole && !g->bias && g->act == KERN_ACT_NONE) {
+        NAME(gemm_flat_narrow)(g);
+        return;
+    }
     for (size_t i = 0; i < g->m; i += TILE_ROWS) {
         part.a = g->a + i * g->a_row;
         part.c = g->c + i * g->n;

@@ -371,13 +371,39 @@ TARGET static void NAME(pool_max)(const struct kern_ctx *c, const struct kern_in
             }
 }
 
+/* One row of inputs, of row ky of its windows: input kx of a window gets the gradient where the
+ * window's place says so. Stores run upwards: what lanes past the channels write, the next pixel's
+ * store mends; only the tensors' ends need care. left: channels from dy's start to its end. */
+TARGET static void NAME(pool_row_dx)(const struct kern_pool *v, uint32_t ky, const float *dy,
+                                     const uint8_t *arg, float *dx, size_t left) {
+    const size_t col = v->channels;
+    for (uint32_t ox = 0; ox < v->out_w; ox++, dy += col, arg += col, left -= col)
+        for (uint32_t kx = 0; kx < v->kernel_w; kx++, dx += col) {
+            const vi here = (vi){0} + (int32_t)(ky * v->kernel_w + kx);
+            for (size_t ch = 0; ch < col; ch += LANES) {
+                vi place;
+                if (left - ch >= LANES) {
+                    places_load(&place, arg + ch);
+                    V_STORE(dx + ch, V_SELECT(place == here, V_LOAD(dy + ch), V_SET(0.0f)));
+                } else {
+                    const vi mask = V_FIRST(left - ch);
+                    uint8_t last[LANES] = {0};
+                    memcpy(last, arg + ch, left - ch);
+                    places_load(&place, last);
+                    vf d = V_LOAD_FIRST(dy + ch, mask);
+                    V_STORE_FIRST(dx + ch, V_SELECT(place == here, d, V_SET(0.0f)), col - ch);
+                }
+            }
+        }
+}
+
 /* Windows that tile the input exactly: each input has one window, so dx is written, never added to.
  * Others are the reference's. */
 TARGET static void NAME(pool_max_dx)(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_pool *v = &in->u.pool;
     bool simple = v->kernel_h == v->stride_h && v->kernel_w == v->stride_w && v->pad_top == 0 &&
                   v->pad_left == 0 && v->out_h * v->stride_h == v->in_h &&
-                  v->out_w * v->stride_w == v->in_w && v->channels % LANES == 0;
+                  v->out_w * v->stride_w == v->in_w;
     if (!simple) {
         kern_ref.ops[KERN_POOL_MAX_DX].run(c, in);
         return;
@@ -385,24 +411,11 @@ TARGET static void NAME(pool_max_dx)(const struct kern_ctx *c, const struct kern
     const float *dy = kern_f32(c, in, 0);
     const uint8_t *arg = kern_ptr(c, in, 1);
     float *dx = kern_f32(c, in, 2);
-    size_t col = v->channels, row = v->in_w * col;
-    for (uint32_t b = 0; b < v->batch; b++, dx += v->in_h * row)
-        for (uint32_t oy = 0; oy < v->out_h; oy++)
-            for (uint32_t ox = 0; ox < v->out_w; ox++, dy += col, arg += col) {
-                float *to = dx + oy * v->kernel_h * row + ox * v->kernel_w * col;
-                for (size_t ch = 0; ch < col; ch += LANES) {
-                    vf d = V_LOAD(dy + ch);
-                    vi place;
-                    for (unsigned l = 0; l < LANES; l++)
-                        place[l] = arg[ch + l];
-                    for (uint32_t ky = 0; ky < v->kernel_h; ky++)
-                        for (uint32_t kx = 0; kx < v->kernel_w; kx++) {
-                            vi here = (vi){0} + (int32_t)(ky * v->kernel_w + kx);
-                            V_STORE(to + ky * row + kx * col + ch,
-                                    V_SELECT(place == here, d, V_SET(0.0f)));
-                        }
-                }
-            }
+    size_t windows = (size_t)v->out_w * v->channels, row = (size_t)v->in_w * v->channels;
+    size_t left = (size_t)v->batch * v->out_h * windows;
+    for (; left; left -= windows, dy += windows, arg += windows)
+        for (uint32_t ky = 0; ky < v->kernel_h; ky++, dx += row)
+            NAME(pool_row_dx)(v, ky, dy, arg, dx, left);
 }
 
 #endif

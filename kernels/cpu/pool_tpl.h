@@ -4,6 +4,27 @@
 
 #include "cpu/simd.h"
 
+/* Places in bytes, LANES of them. */
+INLINE void places_store(uint8_t *arg, const vi *place) {
+#ifdef KERN_ISA_AVX2
+    __m128i low = _mm256_castsi256_si128((__m256i)*place);
+    __m128i high = _mm256_extracti128_si256((__m256i)*place, 1);
+    __m128i words = _mm_packs_epi32(low, high);
+    _mm_storel_epi64((__m128i *)(void *)arg, _mm_packus_epi16(words, words));
+#else
+    for (size_t i = 0; i < LANES; i++)
+        arg[i] = (uint8_t)(*place)[i];
+#endif
+}
+INLINE void places_load(vi *place, const uint8_t *arg) {
+#ifdef KERN_ISA_AVX2
+    *place = (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)arg));
+#else
+    for (size_t i = 0; i < LANES; i++)
+        (*place)[i] = arg[i];
+#endif
+}
+
 /* Maximum and its place over a window of floats row and col apart, for n <= LANES channels; places
  * count from first, a window row is arg_row of them. */
 struct pool_window {
@@ -27,8 +48,7 @@ INLINE void pool_max_lanes(const float *x, const struct pool_window *w, size_t n
     if (n == LANES) {
         POOL_MAX_LANES(V_LOAD)
         V_STORE(y, best);
-        for (size_t i = 0; i < LANES; i++)
-            arg[i] = (uint8_t)place[i];
+        places_store(arg, &place);
     } else {
         const vi mask = V_FIRST(n);
         POOL_MAX_LANES(POOL_LOAD_REST)

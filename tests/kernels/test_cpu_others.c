@@ -68,6 +68,11 @@ static struct kern_pool random_pool(struct harness *h) {
     uint32_t reach_h = (v.out_h - 1) * v.stride_h, reach_w = (v.out_w - 1) * v.stride_w;
     v.in_h = (reach_h >= v.pad_top ? reach_h - v.pad_top : 0) + harness_pick(h, 1, v.kernel_h);
     v.in_w = (reach_w >= v.pad_left ? reach_w - v.pad_left : 0) + harness_pick(h, 1, v.kernel_w);
+    if (harness_pick(h, 0, 3) == 0) { /* windows that tile the input: most networks' */
+        v.stride_h = v.kernel_h, v.stride_w = v.kernel_w;
+        v.pad_top = v.pad_left = 0;
+        v.in_h = v.out_h * v.stride_h, v.in_w = v.out_w * v.stride_w;
+    }
     return v;
 }
 
