@@ -4,8 +4,10 @@
 
 #if defined(__aarch64__)
 #include <pthread.h>
+#include <stdio.h>
 #include <sys/auxv.h>
 
+#include "neon/f16.h"
 #include "neon/product.h"
 
 #ifndef HWCAP_CPUID
@@ -13,6 +15,9 @@
 #endif
 #ifndef HWCAP_ASIMDDP
 #define HWCAP_ASIMDDP (1u << 20)
+#endif
+#ifndef HWCAP_ASIMDFHM
+#define HWCAP_ASIMDFHM (1u << 23)
 #endif
 #ifndef HWCAP2_BF16
 #define HWCAP2_BF16 (1u << 14)
@@ -22,8 +27,10 @@
 #endif
 
 static struct kern_backend table = {.name = "neon"};
+static char kernel_set[32];
 static const struct neon_tiles *tiles;
 static enum neon_i8 i8_way;
+static const struct f16_way *f16_way;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void override(const struct kern_impl *ops) {
@@ -54,17 +61,21 @@ static const struct kern_impl products[KERN_OP_COUNT] = {
     [KERN_CONV2D_DW] = {neon_conv2d_dw, neon_conv2d_dw_scratch},
     [KERN_GEMM_I8] = {neon_gemm_i8, neon_gemm_i8_scratch},
     [KERN_GEMM_W8] = {neon_gemm_w8, neon_gemm_w8_scratch},
+    [KERN_GEMM_F16] = {neon_gemm_f16, neon_gemm_f16_scratch},
 };
 
 static void fill(void) {
-    static const char *const sets[2][3] = {{"neon", "neon+dotprod", "neon+i8mm"},
-                                           {"neon/a53", "neon/a53+dotprod", "neon/a53+i8mm"}};
     if (getauxval(AT_HWCAP2) & HWCAP2_I8MM)
         i8_way = NEON_I8_MATRIX;
     else if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP)
         i8_way = NEON_I8_DOT;
-    table.kernel_set = sets[in_order()][i8_way];
+    static const char *const ints[] = {"", "+dotprod", "+i8mm"};
+    const bool fhm = getauxval(AT_HWCAP) & HWCAP_ASIMDFHM;
+    snprintf(kernel_set, sizeof(kernel_set), "neon%s%s%s", in_order() ? "/a53" : "", ints[i8_way],
+             fhm ? "+fhm" : "");
+    table.kernel_set = kernel_set;
     tiles = in_order() ? &neon_tiles_small : &neon_tiles_wide;
+    f16_way = fhm ? &neon_f16_fhm : in_order() ? &neon_f16_small : &neon_f16_wide;
     override(kern_ops_neon);
     override(products);
     if (getauxval(AT_HWCAP2) & HWCAP2_BF16)
@@ -73,6 +84,10 @@ static void fill(void) {
 
 enum neon_i8 neon_i8_way(void) {
     return i8_way;
+}
+
+const struct f16_way *neon_f16_way(void) {
+    return f16_way;
 }
 
 const struct neon_tiles *neon_tiles(void) {

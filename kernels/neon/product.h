@@ -31,9 +31,9 @@ enum neon_i8 neon_i8_way(void);
 /* More than half of the elements are 0. */
 bool neon_mostly_zero(const float *x, size_t n);
 
-kern_fn neon_gemm, neon_gemm_w8, neon_gemm_i8, neon_gemm_bf16;
+kern_fn neon_gemm, neon_gemm_w8, neon_gemm_i8, neon_gemm_bf16, neon_gemm_f16;
 kern_scratch_fn neon_gemm_scratch, neon_gemm_w8_scratch, neon_gemm_i8_scratch,
-    neon_gemm_bf16_scratch;
+    neon_gemm_bf16_scratch, neon_gemm_f16_scratch;
 kern_fn neon_conv2d, neon_conv2d_pool, neon_conv2d_dx, neon_conv2d_dw;
 kern_scratch_fn neon_conv2d_scratch, neon_conv2d_pool_scratch, neon_conv2d_dx_scratch,
     neon_conv2d_dw_scratch;

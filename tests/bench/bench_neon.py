@@ -38,7 +38,7 @@ def main():
     shown = [(args.cpu, runs)]
     if args.cpu == "cortex-a76":  # what other processors have
         shown += [(cpu, [count(args, CORES[0], cpu, kind)])
-                  for cpu, kind in (("cortex-a53", "int8"), ("max", "int8"), ("max", "bf16"))]
+                  for cpu, kind in (("cortex-a53", "int8"), ("max", "int8"), ("max", "bf16"), ("cortex-a53", "half"), ("max", "half"))]
     if not args.json:
         print("instructions a multiply-accumulate, counted under qemu")
         print(f"{'processor':11} {'case':22} {'MMAC':>8} {'neon':>8} {'ideal':>8} {'ratio':>6} {'OpenBLAS':>9}")

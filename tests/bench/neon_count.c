@@ -23,10 +23,11 @@ enum tile {
     TILE_DOT,  /* 5 x 4 of vectors along k: 5 + 4 */
     TILE_5,    /* 5 x 8 adjacent taps: 2 + 2 */
     TILE_I8,   /* 8 x 8 of int8, by what the processor has */
-    TILE_BF16  /* 8 x 8 in 4 steps of k: 16 bfmmla, 8 loads */
+    TILE_BF16, /* 8 x 8 in 4 steps of k: 16 bfmmla, 8 loads */
+    TILE_F16   /* 12 x 8 of halves, in order 8 x 8, by what the processor has */
 };
 static const double TILE_COST[] = {29.0 / 96, 25.0 / 80, 80.0 / 256, 29.0 / 80,
-                                   14.0 / 40, 0,         24.0 / 256};
+                                   14.0 / 40, 0,         24.0 / 256, 0};
 
 struct count_case {
     const char *name;
@@ -79,6 +80,8 @@ static const struct count_case CASES[] = {
     {"forward 10x10x512", KERN_GEMM, TILE_10, true, GEMM(10, 10, 512, ), {0}, 0},
     {"int8 256x256x256", KERN_GEMM_I8, TILE_I8, false, GEMM(256, 256, 256, ), {0}, 0},
     {"bf16 256x256x256", KERN_GEMM_BF16, TILE_BF16, false, GEMM(256, 256, 256, ), {0}, 0},
+    {"half 256x256x256", KERN_GEMM_F16, TILE_F16, false, GEMM(256, 256, 256, ), {0}, 0},
+    {"half 64x512x1024", KERN_GEMM_F16, TILE_F16, false, GEMM(64, 512, 1024, ), {0}, 0},
     {"int8 64x512x1024", KERN_GEMM_I8, TILE_I8, false, GEMM(64, 512, 1024, ), {0}, 0},
     {"conv1 forward",
      KERN_CONV2D,
@@ -108,7 +111,8 @@ static const struct count_case CASES[] = {
 };
 
 static bool is_gemm(const struct count_case *c) {
-    return c->op == KERN_GEMM || c->op == KERN_GEMM_I8 || c->op == KERN_GEMM_BF16;
+    return c->op == KERN_GEMM || c->op == KERN_GEMM_I8 || c->op == KERN_GEMM_BF16 ||
+           c->op == KERN_GEMM_F16;
 }
 
 struct one {
@@ -240,6 +244,12 @@ static void count_one(const struct count_case *c, sgemm_fn *blas) {
         /* smmla: 16 and 8 loads for 8 of k; sdot: 16 and 4 for 4; smlal: 16 and 2 for 1. */
         const char *set = kern_backend_kernel_set(kern_backend_find("neon"));
         cost = strstr(set, "i8mm") ? 24.0 / 512 : strstr(set, "dotprod") ? 20.0 / 256 : 18.0 / 64;
+    }
+    if (c->tile == TILE_F16) {
+        /* 16 bits a load of half a vector: FMLAL 24 and 2.5 loads a step of k, widening 5 more;
+         * 8 x 8 in order: 16, 4 and 4. */
+        const char *set = kern_backend_kernel_set(kern_backend_find("neon"));
+        cost = strstr(set, "fhm") ? 26.5 / 96 : strstr(set, "a53") ? 24.0 / 64 : 31.5 / 96;
     }
     printf("case %s|neon|%.0f|%.0f\n", c->name, macs, macs * cost + traffic_of(c));
     fflush(stdout);

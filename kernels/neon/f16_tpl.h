@@ -1,0 +1,119 @@
+/* The tiles for products of halves, compiled once a kind of core by a file that says which:
+ * - F16_FHM: FMLAL multiplies halves and adds in fp32, one rounding;
+ * - else both operands are widened (FCVTL, on every 64-bit Arm) and FMLA does the same. With
+ *   F16_IN_ORDER loads are of 64 bits, which A53 and A55 pair with arithmetic, and tiles have at
+ *   most 8 rows. */
+#include "neon/f16.h"
+
+typedef float32x4_t v4;
+
+#define E_4(X)  X(0) X(1) X(2) X(3)
+#define E_8(X)  E_4(X) X(4) X(5) X(6) X(7)
+#define E_12(X) E_8(X) X(8) X(9) X(10) X(11)
+
+#ifdef F16_FHM
+/* ah: halves of rows 0 to 7, al: of the last four. */
+#define A_4        const float16x8_t al = vcombine_f16(vld1_f16(a), vld1_f16(a));
+#define A_8        const float16x8_t ah = vld1q_f16(a);
+#define A_12       A_8 const float16x8_t al = vcombine_f16(vld1_f16(a + 8), vld1_f16(a + 8));
+#define B_BOTH     const float16x8_t b0 = vld1q_f16(b);
+#define F_ON(r, q) /* row r is lane r % 8 of q */                                                  \
+    x##r = vfmlalq_laneq_low_f16(x##r, b0, q, (r) % 8);                                            \
+    y##r = vfmlalq_laneq_high_f16(y##r, b0, q, (r) % 8);
+#define ROWS_4                                                                                     \
+    F_ON(0, al)                                                                                    \
+    F_ON(1, al)                                                                                    \
+    F_ON(2, al)                                                                                    \
+    F_ON(3, al)
+#define ROWS_8                                                                                     \
+    F_ON(0, ah)                                                                                    \
+    F_ON(1, ah)                                                                                    \
+    F_ON(2, ah)                                                                                    \
+    F_ON(3, ah)                                                                                    \
+    F_ON(4, ah)                                                                                    \
+    F_ON(5, ah)                                                                                    \
+    F_ON(6, ah)                                                                                    \
+    F_ON(7, ah)
+#define ROWS_12                                                                                    \
+    ROWS_8                                                                                         \
+    F_ON(8, al)                                                                                    \
+    F_ON(9, al)                                                                                    \
+    F_ON(10, al)                                                                                   \
+    F_ON(11, al)
+#else
+#ifdef F16_IN_ORDER
+#define WIDEN(lo, hi, p)                                                                           \
+    const v4 lo = vcvt_f32_f16(vld1_f16(p)), hi = vcvt_f32_f16(vld1_f16((p) + 4));
+#else
+#define WIDEN(lo, hi, p)                                                                           \
+    const float16x8_t lo##h = vld1q_f16(p);                                                        \
+    const v4 lo = vcvt_f32_f16(vget_low_f16(lo##h)), hi = vcvt_high_f32_f16(lo##h);
+#endif
+#define A_4    const v4 q0 = vcvt_f32_f16(vld1_f16(a));
+#define A_8    WIDEN(q0, q1, a)
+#define A_12   A_8 const v4 q2 = vcvt_f32_f16(vld1_f16(a + 8));
+#define B_BOTH WIDEN(b0, b1, b)
+#define F_ON(r, q)                                                                                 \
+    x##r = vfmaq_laneq_f32(x##r, b0, q, (r) % 4);                                                  \
+    y##r = vfmaq_laneq_f32(y##r, b1, q, (r) % 4);
+#define ROWS_4                                                                                     \
+    F_ON(0, q0)                                                                                    \
+    F_ON(1, q0)                                                                                    \
+    F_ON(2, q0)                                                                                    \
+    F_ON(3, q0)
+#define ROWS_8                                                                                     \
+    ROWS_4                                                                                         \
+    F_ON(4, q1)                                                                                    \
+    F_ON(5, q1)                                                                                    \
+    F_ON(6, q1)                                                                                    \
+    F_ON(7, q1)
+#define ROWS_12                                                                                    \
+    ROWS_8                                                                                         \
+    F_ON(8, q2)                                                                                    \
+    F_ON(9, q2)                                                                                    \
+    F_ON(10, q2)                                                                                   \
+    F_ON(11, q2)
+#endif
+
+#define ZERO(r) v4 x##r = vdupq_n_f32(0.0f), y##r = x##r;
+#define PUT(r)                                                                                     \
+    if ((r) < t->rows) {                                                                           \
+        if (t->add) {                                                                              \
+            x##r = vaddq_f32(x##r, vld1q_f32(c));                                                  \
+            y##r = vaddq_f32(y##r, vld1q_f32(c + 4));                                              \
+        }                                                                                          \
+        vst1q_f32(c, x##r);                                                                        \
+        vst1q_f32(c + 4, y##r);                                                                    \
+        c += t->ldc;                                                                               \
+    }
+#define KEEP(r)                                                                                    \
+    vst1q_f32(sums[r], x##r);                                                                      \
+    vst1q_f32(sums[r] + 4, y##r);
+
+#define F16_TILE(count)                                                                            \
+    static void TILE(tile_##count)(const struct f16_tile *t) {                                     \
+        const float16_t *a = t->a, *b = t->b;                                                      \
+        float *c = t->c;                                                                           \
+        E_##count(ZERO) for (size_t k = t->len; k; k--, a += (count), b += F16_COLUMNS) {          \
+            A_##count B_BOTH ROWS_##count                                                          \
+        }                                                                                          \
+        if (t->columns == F16_COLUMNS) {                                                           \
+            E_##count(PUT) return;                                                                 \
+        }                                                                                          \
+        float sums[count][F16_COLUMNS];                                                            \
+        E_##count(KEEP) for (size_t r = 0; r < t->rows;                                            \
+                             r++, c += t->ldc) for (size_t j = 0; j < t->columns; j++) c[j] =      \
+            sums[r][j] + (t->add ? c[j] : 0.0f);                                                   \
+    }
+
+F16_TILE(4)
+F16_TILE(8)
+#ifndef F16_IN_ORDER
+F16_TILE(12)
+#endif
+
+const struct f16_way TILE(neon_f16) = {{NULL, TILE(tile_4), TILE(tile_8),
+#ifndef F16_IN_ORDER
+                                        TILE(tile_12)
+#endif
+}};

@@ -1,0 +1,118 @@
+/* Products of halves by NEON. Operands are rounded as they are packed (FCVTN) and lie in the caches
+ * at half their size; the product of two halves is exact in fp32 and each is added in one rounding,
+ * by FMLA on widened operands or by FMLAL, in the order of k within blocks of K_BLOCK. So every
+ * processor and tile gives the same bits. */
+#if defined(__aarch64__)
+#include "neon/f16.h"
+
+#define K_BLOCK 256
+#define M_BLOCK 192
+
+/* Four rows, lda apart, become [k][step]; rows past those there are repeat the last. */
+static void pack_four(const float *a, size_t lda, size_t rows, size_t len, float16_t *dst,
+                      size_t step) {
+    const float *r[4];
+    size_t k = 0;
+    for (size_t i = 0; i < 4; i++)
+        r[i] = a + (i < rows ? i : rows - 1) * lda;
+    for (; k + 4 <= len; k += 4, dst += 4 * step) {
+        const uint16x4_t h0 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[0] + k)));
+        const uint16x4_t h1 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[1] + k)));
+        const uint16x4_t h2 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[2] + k)));
+        const uint16x4_t h3 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[3] + k)));
+        const uint32x2_t e0 = vreinterpret_u32_u16(vtrn1_u16(h0, h1));
+        const uint32x2_t o0 = vreinterpret_u32_u16(vtrn2_u16(h0, h1));
+        const uint32x2_t e1 = vreinterpret_u32_u16(vtrn1_u16(h2, h3));
+        const uint32x2_t o1 = vreinterpret_u32_u16(vtrn2_u16(h2, h3));
+        vst1_f16(dst, vreinterpret_f16_u32(vtrn1_u32(e0, e1)));
+        vst1_f16(dst + step, vreinterpret_f16_u32(vtrn1_u32(o0, o1)));
+        vst1_f16(dst + 2 * step, vreinterpret_f16_u32(vtrn2_u32(e0, e1)));
+        vst1_f16(dst + 3 * step, vreinterpret_f16_u32(vtrn2_u32(o0, o1)));
+    }
+    for (; k < len; k++, dst += step) {
+        const float some[4] = {r[0][k], r[1][k], r[2][k], r[3][k]};
+        vst1_f16(dst, vcvt_f16_f32(vld1q_f32(some)));
+    }
+}
+
+/* [k][8] of up to 8 columns, zeros past them. */
+static void pack_columns(const float *b, size_t ldb, size_t columns, size_t len, float16_t *dst) {
+    float some[F16_COLUMNS] = {0};
+    for (; len; len--, b += ldb, dst += F16_COLUMNS) {
+        const float *from = b;
+        if (columns < F16_COLUMNS) {
+            memcpy(some, b, columns * sizeof(float));
+            from = some;
+        }
+        vst1q_f16(dst, vcvt_high_f16_f32(vcvt_f16_f32(vld1q_f32(from)), vld1q_f32(from + 4)));
+    }
+}
+
+/* Rows of the next tile when so many are left: no tile of fewer rows than a fuller one leaves. */
+static size_t tile_rows(const struct f16_way *way, size_t left) {
+    if (left <= 4)
+        return 4;
+    if (left <= 8 || !way->tile[3])
+        return 8;
+    return left > 12 && left <= 16 ? 8 : 12;
+}
+
+size_t neon_gemm_f16_scratch(const struct kern_instr *in) {
+    (void)in;
+    return (M_BLOCK + F16_ROWS + F16_COLUMNS) * (size_t)K_BLOCK * sizeof(float16_t);
+}
+
+/* Packs rows rows of A over len of k: panels of 4, 8 or 12 rows one after another. */
+static void pack_panels(const struct f16_way *way, const float *a, size_t lda, size_t rows,
+                        size_t len, float16_t *dst) {
+    for (size_t i = 0, step; i < rows; i += step) {
+        step = tile_rows(way, rows - i);
+        for (size_t g = 0; g < step; g += 4) {
+            const size_t first = i + g < rows ? i + g : rows - 1;
+            pack_four(a + first * lda, lda, rows - first, len, dst + g, step);
+        }
+        dst += step * len;
+    }
+}
+
+/* One block of k: all rows of it and every strip of columns. */
+static void block_of(const struct kern_gemm *g, const float *a, const float *b, float *c, size_t k0,
+                     float16_t *strip) {
+    const struct f16_way *way = neon_f16_way();
+    float16_t *panels = strip + (size_t)K_BLOCK * F16_COLUMNS;
+    const size_t len = g->k - k0 < K_BLOCK ? g->k - k0 : K_BLOCK, n = g->n;
+    struct f16_tile t = {.b = strip, .len = len, .ldc = n, .add = k0 > 0};
+    for (size_t i0 = 0; i0 < g->m; i0 += M_BLOCK) {
+        const size_t rows = g->m - i0 < M_BLOCK ? g->m - i0 : M_BLOCK;
+        pack_panels(way, a + i0 * g->k + k0, g->k, rows, len, panels);
+        for (size_t j = 0; j < n; j += F16_COLUMNS) {
+            t.columns = n - j < F16_COLUMNS ? n - j : F16_COLUMNS;
+            pack_columns(b + k0 * n + j, n, t.columns, len, strip);
+            t.a = panels;
+            for (size_t i = 0, step; i < rows; i += step) {
+                step = tile_rows(way, rows - i);
+                t.rows = rows - i < step ? rows - i : step;
+                t.c = c + (i0 + i) * n + j;
+                way->tile[step / 4](&t);
+                t.a += step * len;
+            }
+        }
+    }
+}
+
+void neon_gemm_f16(const struct kern_ctx *ctx, const struct kern_instr *in) {
+    const struct kern_gemm *g = &in->u.gemm;
+    const float *bias = kern_f32(ctx, in, 3);
+    float *c = kern_f32(ctx, in, 2);
+    for (size_t k0 = 0; k0 < g->k; k0 += K_BLOCK)
+        block_of(g, kern_f32(ctx, in, 0), kern_f32(ctx, in, 1), c, k0,
+                 (float16_t *)(void *)ctx->scratch);
+    if (bias)
+        for (size_t i = 0; i < g->m; i++)
+            vec_add_f32(c + i * g->n, c + i * g->n, bias, g->n);
+    if (g->act != KERN_ACT_NONE)
+        neon_act_values(g->act, g->slope, c, c, (size_t)g->m * g->n);
+}
+#else
+typedef int kern_neon_gemm_f16_is_for_arm;
+#endif
