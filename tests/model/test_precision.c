@@ -10,7 +10,8 @@
 
 static const struct kern_backend *list[2];
 static size_t list_count;
-static int models = 12, layers = 6; /* fewer on a device: each program is compiled for it */
+static int model_count = 12,
+           layer_count = 6; /* fewer on a device: each program is compiled for it */
 
 static int choose(void **state) {
     (void)state;
@@ -19,8 +20,8 @@ static int choose(void **state) {
     list[1] = kern_backend_host();
     list_count = name ? 1 : 2;
     if (name) {
-        models = 5;
-        layers = 2;
+        model_count = 5;
+        layer_count = 2;
     }
     return list[0] != NULL ? 0 : -1;
 }
@@ -159,7 +160,7 @@ static void test_layers(void **state) {
     rng_init(&rng, test_seed(), 1, 0, RNG_GENERATE);
     for (size_t b = 0; b < list_count; b++)
         for (enum graph_precision p = GRAPH_F32; p <= GRAPH_F16; p++)
-            for (int i = 0; i < layers; i++)
+            for (int i = 0; i < layer_count; i++)
                 check_layer(&rng, list[b], p);
 }
 
@@ -180,7 +181,7 @@ static void test_models(void **state) {
     NEEDS_DEVICE();
     rng_init(&rng, test_seed(), 2, 0, RNG_GENERATE);
     for (size_t b = 0; b < list_count; b++)
-        for (int i = 0; i < models; i++) {
+        for (int i = 0; i < model_count; i++) {
             struct fixture f;
             double top;
             memset(&f, 0, sizeof f);
