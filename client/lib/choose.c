@@ -123,15 +123,15 @@ static void take(struct sotto_client *c, const struct kern_backend *b, double sa
  */
 
 static enum sotto_status run_steps(struct trainer *trainer, const struct sotto_client *c,
-                                   const struct train_stream *stream, uint32_t steps, float *out,
+                                   const struct train_stream *stream, uint32_t steps,
                                    double *samples, double *seconds, struct sotto_error *err) {
     const struct examples examples = dataset_examples(&c->work.data);
     struct train_metrics metrics;
     enum sotto_status status;
-    TRY(trainer_begin(trainer, c->work.package.params, &examples, stream, err));
+    TRY(trainer_begin_package(trainer, &c->work.package, &examples, stream, err));
     const uint64_t begin = clock_mono_ns();
     TRY(trainer_advance(trainer, steps, NULL, err));
-    trainer_finish(trainer, out, &metrics); /* a device has ended what it was given */
+    trainer_finish(trainer, NULL, &metrics);
     *seconds = (double)(clock_mono_ns() - begin) * 1e-9;
     *samples = (double)metrics.seen;
 out:
@@ -144,30 +144,25 @@ static enum sotto_status time_backend(struct sotto_client *c, const sotto_Terms 
     if (client_choose_timing != NULL)
         return client_choose_timing(b, samples_per_s, err);
     const struct train_stream stream = {t->task_seed, t->round, c->identity.serial};
-    const uint32_t total = c->work.package.graph.layout.total;
     struct trainer *trainer = NULL;
     struct train_rule rule;
-    float *out = mem_array(total, sizeof *out);
     double samples = 0, seconds = 0;
     enum sotto_status status = SOTTO_OK;
-    if (out == NULL)
-        TRY_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", total);
     terms_rule(t, &rule);
     rule.algorithm = TRAIN_SGD; /* control variates cost no time that could be told */
     TRY(trainer_new(&c->work.package.graph, &rule, c->work.data.count, b, &trainer, err));
-    TRY(run_steps(trainer, c, &stream, 1, out, &samples, &seconds, err));
+    TRY(run_steps(trainer, c, &stream, 1, &samples, &seconds, err));
     const uint32_t steps = seconds * 1e3 > CHOOSE_SLOW_MS ? 1 : CHOOSE_STEPS;
     double spent = 0;
     *samples_per_s = 0;
     for (uint32_t i = 0; i < CHOOSE_PASSES && spent * 1e3 < CHOOSE_SLOW_MS; i++) {
-        TRY(run_steps(trainer, c, &stream, steps, out, &samples, &seconds, err));
+        TRY(run_steps(trainer, c, &stream, steps, &samples, &seconds, err));
         spent += seconds;
         if (seconds > 0 && samples / seconds > *samples_per_s)
             *samples_per_s = samples / seconds;
     }
 out:
     trainer_free(trainer);
-    mem_free(out);
     return status;
 }
 

@@ -48,6 +48,7 @@ struct client_work {
     uint32_t first_step;
     struct wire_hash package_hash, base_hash;
     bool have_package, have_data;
+    struct buf bytes; /* of the package: its weights stay in them, no f32 copy is made */
     struct package package;
     struct dataset data;
     struct trainer *trainer;
@@ -85,7 +86,7 @@ struct client_enroll {
 
 struct client_predictor {
     char task[64];
-    struct package package;
+    struct package package; /* without its weights: the evaluator has them */
     struct evaluator *evaluator;
 };
 
@@ -193,6 +194,8 @@ extern enum sotto_status (*client_choose_timing)(const struct kern_backend *b,
 /* ---- work.c
  * --------------------------------------------------------------------------------------------------------------
  */
+/* What a package is evaluated with: its int8 weights as they lie, else f32. */
+enum graph_precision client_precision(const struct package *p);
 /* Does a slice of what is ordered. */
 enum sotto_status client_work_slice(struct sotto_client *c, struct sotto_error *err);
 void client_work_cancel(struct sotto_client *c); /* keeps a checkpoint of training under way */

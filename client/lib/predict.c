@@ -16,17 +16,23 @@ static enum sotto_status load(struct sotto_client *c, const char *task, struct s
     struct client_predictor *p = &c->predictor;
     struct buf bytes;
     enum sotto_status status;
-    bool decoded = false;
+    bool opened = false;
     client_predict_clear(c);
     buf_init(&bytes, PACKAGE_BYTES_MAX);
     TRY(devstore_package_read(c->store, NULL, task, &bytes, err));
-    decoded = true;
-    TRY(package_decode(buf_view(&bytes), &p->package, err));
-    TRY(evaluator_new(&p->package.graph, 1, c->backend, &p->evaluator, err));
+    opened = true;
+    TRY(package_open(buf_view(&bytes), &p->package, err));
+    TRY(evaluator_new_precision(&p->package.graph, 1, client_precision(&p->package), c->backend,
+                                &p->evaluator, err));
+    TRY(evaluator_load(p->evaluator, &p->package, err));
+    package_drop_weights(&p->package);
     wire_set_text(p->task, sizeof p->task, task);
 out:
-    if (status != SOTTO_OK && decoded)
+    if (status != SOTTO_OK && opened) {
+        evaluator_free(p->evaluator);
+        p->evaluator = NULL;
         package_deinit(&p->package);
+    }
     buf_deinit(&bytes);
     return status;
 }
@@ -46,5 +52,5 @@ enum sotto_status client_predict(struct sotto_client *c, const char *task, struc
         return SOTTO_FAIL(err, SOTTO_INVALID, "the model has %u classes, not %u",
                           p->package.schema.classes, classes);
     const struct examples one = {.schema = &p->package.schema, .x = values.p, .count = 1};
-    return evaluator_predict(p->evaluator, p->package.params, &one, 1.0f, out, err);
+    return evaluator_predict(p->evaluator, NULL, &one, 1.0f, out, err);
 }

@@ -5,12 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
+enum graph_precision client_precision(const struct package *p) {
+    return p->precision == PACKAGE_I8 ? GRAPH_W8 : GRAPH_F32;
+}
+
+static void free_package(struct client_work *w) {
+    if (w->have_package)
+        package_deinit(&w->package);
+    buf_deinit(&w->bytes);
+    w->have_package = false;
+}
+
 void client_work_clear(struct sotto_client *c) {
     struct client_work *w = &c->work;
     trainer_free(w->trainer);
     evaluator_free(w->evaluator);
-    if (w->have_package)
-        package_deinit(&w->package);
+    free_package(w);
     if (w->have_data)
         dataset_deinit(&w->data);
     memset(w, 0, sizeof *w);
@@ -88,26 +98,27 @@ out:
 static enum sotto_status load_package(struct sotto_client *c, const sotto_Terms *t,
                                       struct sotto_error *err) {
     struct client_work *w = &c->work;
-    struct buf bytes;
     enum sotto_status status;
-    buf_init(&bytes, PACKAGE_BYTES_MAX);
-    status = devstore_package_read(c->store, &w->package_hash, NULL, &bytes, NULL);
-    if (status == SOTTO_OK && !is_package(buf_view(&bytes), &w->package_hash)) {
+    free_package(w);
+    buf_init(&w->bytes, PACKAGE_BYTES_MAX);
+    status = devstore_package_read(c->store, &w->package_hash, NULL, &w->bytes, NULL);
+    if (status == SOTTO_OK && !is_package(buf_view(&w->bytes), &w->package_hash)) {
         TRY(devstore_package_drop(c->store, &w->package_hash, err));
         TRY_FAIL(err, SOTTO_CORRUPT, "the stored package is damaged");
     }
     if (status != SOTTO_OK) {
-        buf_reset(&bytes);
-        status = take_download(c, &w->package_hash, t->task, &bytes, err);
+        buf_reset(&w->bytes);
+        status = take_download(c, &w->package_hash, t->task, &w->bytes, err);
         if (status != SOTTO_OK) {
             (void)devstore_part_drop(c->store, NULL);
             goto out;
         }
     }
-    TRY(package_decode(buf_view(&bytes), &w->package, err));
-    w->have_package = true;
+    w->have_package = true; /* to be deinited, whatever becomes of it */
+    TRY(package_open(buf_view(&w->bytes), &w->package, err));
 out:
-    buf_deinit(&bytes);
+    if (status != SOTTO_OK)
+        free_package(w);
     return status;
 }
 
@@ -126,7 +137,7 @@ static enum sotto_status measure(struct sotto_client *c, const sotto_Terms *t,
     const bool train = t->kind == sotto_Kind_KIND_TRAIN;
     const struct graph_options options =
         train ? train_options(&rule, rule.batch > 0 ? rule.batch : count)
-              : (struct graph_options){.mode = GRAPH_EVAL, .batch = CLIENT_EVAL_BATCH};
+              : evaluator_options(CLIENT_EVAL_BATCH, client_precision(&w->package));
     const enum sotto_status status =
         graph_compile_program(&w->package.graph, &options, &program, err);
     if (status != SOTTO_OK)
@@ -244,7 +255,7 @@ static enum sotto_status begin_steps(struct sotto_client *c, const sotto_Terms *
     const float *global = NULL;
     float *own = NULL;
     enum sotto_status status;
-    TRY(trainer_begin(w->trainer, w->package.params, &examples, &stream, err));
+    TRY(trainer_begin_package(w->trainer, &w->package, &examples, &stream, err));
     if (!has_control(t))
         return SOTTO_OK;
     TRY(global_control(w, &global, err));
@@ -294,8 +305,11 @@ static enum sotto_status begin_work(struct sotto_client *c, struct sotto_error *
         return status;
     if (t->kind == sotto_Kind_KIND_TRAIN)
         return begin_training(c, t, err);
-    status = evaluator_new(&w->package.graph, CLIENT_EVAL_BATCH, w->backend, &w->evaluator, err);
+    TRY(evaluator_new_precision(&w->package.graph, CLIENT_EVAL_BATCH, client_precision(&w->package),
+                                w->backend, &w->evaluator, err));
+    TRY(evaluator_load(w->evaluator, &w->package, err));
     w->kind = CLIENT_WORK_EVALUATING;
+out:
     return status;
 }
 
@@ -337,33 +351,37 @@ static struct view common_support(const struct client_work *w, const sotto_Terms
 
 /* The arrays of a training's end, of the layout's size, NULL where there is none; the caller's. */
 struct finished {
-    float *trained, *residual;
+    float *change, *residual; /* trained weights less the package's */
     struct terms_control control;
 };
 
 static void finished_deinit(struct finished *f) {
-    mem_free(f->trained);
+    mem_free(f->change);
     mem_free(f->residual);
     mem_free(f->control.own);
     mem_free(f->control.change);
 }
 
-/* The weights come out of the trainer, whose memory makes room for the rest. */
-static enum sotto_status take_trained(struct sotto_client *c, uint32_t total, struct finished *f,
-                                      struct sotto_error *err) {
+/* The weights come out of the trainer, whose memory makes room for the rest; the package's are
+ * subtracted as they lie, and go too. */
+static enum sotto_status take_change(struct sotto_client *c, uint32_t total, struct finished *f,
+                                     struct sotto_error *err) {
     struct client_work *w = &c->work;
-    f->trained = mem_array(total, sizeof *f->trained);
-    if (f->trained == NULL)
+    f->change = mem_array(total, sizeof *f->change);
+    if (f->change == NULL)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %u weights", total);
     const uint64_t begin = clock_mono_ns();
     const uint32_t steps = trainer_steps_done(w->trainer);
-    trainer_finish(w->trainer, f->trained, &w->metrics);
+    trainer_finish(w->trainer, f->change, &w->metrics);
     client_choose_trained(c, (double)w->metrics.seen * (steps - w->first_step) / steps,
                           (double)(w->train_ns + clock_mono_ns() - begin) * 1e-9);
     trainer_free(w->trainer);
     w->trainer = NULL;
     dataset_deinit(&w->data);
     w->have_data = false;
+    package_subtract(&w->package, f->change);
+    package_drop_weights(&w->package);
+    buf_deinit(&w->bytes);
     return SOTTO_OK;
 }
 
@@ -404,11 +422,10 @@ static enum sotto_status finish_plain(struct sotto_client *c, const sotto_Terms 
     struct codec_update update;
     enum sotto_status status;
     codec_update_init(&update);
-    TRY(terms_encode_update(t, &w->package.graph.layout, c->identity.serial, w->package.params,
-                            f->trained, f->residual, f->control.own != NULL ? &f->control : NULL,
-                            &w->metrics, examples, &update, err));
-    package_deinit(&w->package);
-    w->have_package = false;
+    TRY(terms_encode_update(t, &w->package.graph.layout, c->identity.serial, NULL, f->change,
+                            f->residual, f->control.own != NULL ? &f->control : NULL, &w->metrics,
+                            examples, &update, err));
+    free_package(w);
     TRY(seal_and_store(c, t, &update, what, e, err));
 out:
     codec_update_deinit(&update);
@@ -430,13 +447,12 @@ static enum sotto_status finish_masked(struct sotto_client *c, const sotto_Terms
     codes = length <= SIZE_MAX / sizeof *codes ? mem_array((size_t)length, sizeof *codes) : NULL;
     if (codes == NULL)
         TRY_FAIL(err, SOTTO_NOMEM, "no memory for %llu codes", (unsigned long long)length);
-    TRY(terms_encode_masked(t, plan, layout, c->identity.serial, w->package.params, f->trained,
-                            f->residual, f->control.own != NULL ? &f->control : NULL, &w->metrics,
-                            examples, codes, err));
+    TRY(terms_encode_masked(t, plan, layout, c->identity.serial, NULL, f->change, f->residual,
+                            f->control.own != NULL ? &f->control : NULL, &w->metrics, examples,
+                            codes, err));
     masked_plan_free(plan);
     plan = NULL;
-    package_deinit(&w->package);
-    w->have_package = false;
+    free_package(w);
     what->terms = session_terms_hash(c->session);
     what->t = t;
     TRY(devstore_ready(c->store, what, codes, length, t->privacy.ring_bits, clock_wall_ms(), err));
@@ -461,11 +477,11 @@ static enum sotto_status finish_training(struct sotto_client *c, struct session_
     what.count = layout->total;
     describe_residual(t, layout, &what.residual);
     if (t->kind == sotto_Kind_KIND_TRAIN) {
-        TRY(take_trained(c, layout->total, &f, err));
+        TRY(take_change(c, layout->total, &f, err));
         TRY(load_kept(c, t, &what.residual, layout->total, &f, err));
     }
     what.residual_values = f.residual;
-    what.decoded = f.residual != NULL ? f.trained : NULL;
+    what.decoded = f.residual != NULL ? f.change : NULL;
     what.control = f.control.own;
     what.control_change = f.control.change;
     TRY((secure_wanted(t) ? finish_masked : finish_plain)(c, t, examples, &f, &what, e, err));
@@ -506,7 +522,7 @@ static enum sotto_status evaluate_slice(struct sotto_client *c, struct session_e
     examples.count = left < CLIENT_EVAL_SLICE ? left : CLIENT_EVAL_SLICE;
     examples.x = dataset_example(&w->data, w->evaluated);
     examples.labels = w->data.labels + w->evaluated;
-    TRY(evaluator_run(w->evaluator, w->package.params, &examples, &part, err));
+    TRY(evaluator_run(w->evaluator, NULL, &examples, &part, err));
     w->metrics.loss += part.loss;
     w->metrics.correct += part.correct;
     w->metrics.seen += part.seen;

@@ -111,7 +111,8 @@ enum sotto_status terms_input(const sotto_Terms *t, const struct layout *layout,
         weight = t->rule.examples_max;
     weight = weight > 0 ? weight : 1;
     if (t->kind == sotto_Kind_KIND_TRAIN) {
-        vec_sub_f32(trained, trained, global, layout->total);
+        if (global != NULL)
+            vec_sub_f32(trained, trained, global, layout->total);
         out->values[0] = trained;
         out->residual[0] = t->has_pipeline && t->pipeline.error_feedback ? residual : NULL;
         status =

@@ -274,10 +274,11 @@ struct terms_control {
 void terms_drift(const sotto_Terms *t, uint32_t count, const float *global, const float *own,
                  float *drift);
 /* Ends a training: what is coded of it, plain or masked. values[0] = trained - global in trained's
- * place, the residual where the terms have error feedback (NULL: none), weight = min(examples,
- * rule.examples_max if any, weight_max), the scalars. A rule with a normalizer divides the update
- * by it; one with control variates needs control (else NULL), whose change is values[1]. An
- * evaluation has no values: global, trained, residual and control may be NULL. */
+ * place (global NULL: trained holds that already), the residual where the terms have error feedback
+ * (NULL: none), weight = min(examples, rule.examples_max if any, weight_max), the scalars. A rule
+ * with a normalizer divides the update by it; one with control variates needs control (else NULL),
+ * whose change is values[1]. An evaluation has no values: global, trained, residual and control may
+ * be NULL. */
 enum sotto_status terms_input(const sotto_Terms *t, const struct layout *layout,
                               const float *global, float *trained, float *residual,
                               struct terms_control *control, const struct train_metrics *metrics,
