@@ -320,6 +320,8 @@ static void put_end(const struct report *r, const struct sim_totals *t, struct j
     json_put_f64(j, "virtual_seconds", t->virtual_seconds);
     json_put_f64(j, "energy_joules", t->energy_joules);
     put_devices(&t->devices, j);
+    if (r->spread)
+        spread_json(r->spread, j);
     json_put_u64(j, "parameters", r->x->graph.layout.total);
     json_put_str(j, "kernels", t->kernel_set);
     json_put_str(j, "package", num_format_hex(hex, t->package_hash.b, WIRE_HASH));
@@ -344,6 +346,10 @@ static void say_end(const struct report *r, const struct sim_totals *t) {
     if (!isnan(t->accuracy))
         fprintf(r->out, "\naccuracy %.2f%%, best %.2f%%%s", 100 * t->accuracy,
                 100 * t->best_accuracy, t->target_reached ? ", target reached" : "");
+    if (r->spread) {
+        fputc('\n', r->out);
+        spread_print(r->spread, r->out);
+    }
     if (t->virtual_seconds > 0)
         fprintf(r->out, "\n%s on the fleet's clock, %.3g J a device, %.3g at most",
                 num_format_duration(took, sizeof took, (uint64_t)(t->virtual_seconds * 1e3)),
@@ -396,6 +402,10 @@ enum sotto_status report_end(struct report *r, const struct sim_totals *t, struc
     if (package.n > 0) {
         TRY(io_join(path, sizeof path, r->dir, "model.package", err));
         TRY(io_write_file(path, package.p, package.n, 0644, false, err));
+    }
+    if (r->spread) {
+        TRY(io_join(path, sizeof path, r->dir, "keys.csv", err));
+        TRY(spread_write(r->spread, r->x, path, err));
     }
     if (fflush(r->csv) != 0 || fflush(r->jsonl) != 0)
         TRY_FAIL(err, SOTTO_FULL, "%s: the tables cannot be written: %s", r->dir, strerror(errno));

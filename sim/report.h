@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "sim.h"
+#include "spread.h"
 
 struct report {
     const struct experiment *x;
@@ -15,6 +15,7 @@ struct report {
     bool resumes;                      /* the first rounds come from a checkpoint, and are told in
                                           one line */
     const struct sim_profile *profile; /* shown in the end; NULL: none */
+    const struct sim_spread *spread;   /* by natural key; NULL: none */
     /* private */
     FILE *csv, *jsonl, *events;
     struct buf line;

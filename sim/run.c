@@ -1,6 +1,7 @@
 /* One experiment: settings, simulation, results. */
 #include "run.h"
 
+#include <math.h>
 #include <signal.h>
 #include <string.h>
 
@@ -58,8 +59,10 @@ static enum sotto_status run_virtual(const struct run_request *q, const struct s
                                      struct report *r, struct sotto_error *err) {
     struct sim *s = NULL;
     struct sim_profile profile;
+    struct sim_spread spread;
     enum sotto_status status;
     memset(&profile, 0, sizeof profile);
+    memset(&spread, 0, sizeof spread);
     TRY(sim_open(r->x, config, &s, err));
     run_catch_signals();
     r->resumes = sim_resumes(s);
@@ -68,11 +71,17 @@ static enum sotto_status run_virtual(const struct run_request *q, const struct s
         TRY(sim_profile(s, &profile, err));
         r->profile = &profile;
     }
+    if (strcmp(r->x->settings.scheme, "natural") == 0 && !isnan(sim_totals(s)->accuracy)) {
+        TRY(spread_measure(s, &spread, err));
+        r->spread = spread.keys > 0 ? &spread : NULL;
+    }
     TRY(report_end(r, sim_totals(s), sim_package(s), err));
     checkpoint_remove(s);
 out:
     profile_deinit(&profile);
+    spread_deinit(&spread);
     r->profile = NULL;
+    r->spread = NULL;
     sim_close(s);
     return status;
 }

@@ -428,6 +428,11 @@ enum sotto_status workers_open(struct sim *s, unsigned workers, bool profile,
 void workers_close(struct sim *s);
 uint64_t
 sealed_bytes(const struct codec_update *u); /* of the report that this update would become */
+/* What params make of each of count selections of examples, by all workers; metrics[i] is of
+ * parts[i]. */
+enum sotto_status work_parts(struct sim *s, const float *params, const struct examples *parts,
+                             uint32_t count, struct train_metrics *metrics,
+                             struct sotto_error *err);
 /* Mean loss and accuracy of params on the first limit test examples (0: all), by all workers. */
 enum sotto_status work_evaluate(struct sim *s, const float *params, uint32_t limit, double *loss,
                                 double *accuracy, struct sotto_error *err);

@@ -230,7 +230,7 @@ static enum sotto_status trainer_for(struct sim_worker *w, struct sim_job *j) {
     status = s->group ? trainer_new_grouped(s->group, &w->trainer, &j->error)
                       : trainer_new(&s->x->graph, &rule, rows, s->backend, &w->trainer, &j->error);
     if (status == SOTTO_OK && w->profile)
-        kern_exec_profile(trainer_exec(w->trainer), true);
+        trainer_profile(w->trainer, true);
     return status;
 }
 
@@ -467,7 +467,7 @@ enum sotto_status job_submit(struct sim_job *j, struct sotto_error *err) {
 struct piece {
     struct sim *s;
     const float *params;
-    uint32_t first, count;
+    struct examples examples;
     struct train_metrics metrics;
     enum sotto_status status;
     struct sotto_error error;
@@ -475,54 +475,68 @@ struct piece {
 
 static void run_piece(void *ctx, unsigned worker) {
     struct piece *p = ctx;
-    struct sim *s = p->s;
-    struct sim_worker *w = &s->worker[worker];
-    struct examples e = dataset_examples(&s->x->data.test);
-    e.x = dataset_example(&s->x->data.test, p->first);
-    e.labels = s->x->data.test.labels + p->first;
-    e.count = p->count;
+    struct sim_worker *w = &p->s->worker[worker];
     const uint64_t begin_ns = phase_begin(w);
-    p->status = evaluator_for(s, w, &p->error);
+    p->status = evaluator_for(p->s, w, &p->error);
     if (p->status == SOTTO_OK)
-        p->status = evaluator_run(w->evaluator, p->params, &e, &p->metrics, &p->error);
+        p->status = evaluator_run(w->evaluator, p->params, &p->examples, &p->metrics, &p->error);
     phase_end(w, SIM_PHASE_EVALUATE, begin_ns);
 }
 
-enum sotto_status work_evaluate(struct sim *s, const float *params, uint32_t limit, double *loss,
-                                double *accuracy, struct sotto_error *err) {
+enum sotto_status work_parts(struct sim *s, const float *params, const struct examples *parts,
+                             uint32_t count, struct train_metrics *metrics,
+                             struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
-    const uint32_t have = s->x->data.test.count;
-    const uint32_t total = limit && limit < have ? limit : have;
-    const uint32_t count = (total + EVALUATE_PIECE - 1) / EVALUATE_PIECE;
-    struct train_metrics sum = {0};
     struct piece *pieces = mem_array(count ? count : 1, sizeof *pieces);
     if (!pieces)
-        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a test in %u pieces", count);
+        return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a test in %u parts", count);
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t first = i * EVALUATE_PIECE;
-        pieces[i] = (struct piece){.s = s,
-                                   .params = params,
-                                   .first = first,
-                                   .count = total - first < EVALUATE_PIECE ? total - first
-                                                                           : EVALUATE_PIECE};
+        pieces[i] = (struct piece){.s = s, .params = params, .examples = parts[i]};
         TRY(pool_submit(s->pool, run_piece, &pieces[i]));
     }
 out:
     pool_wait(s->pool);
-    for (uint32_t i = 0; i < count && status == SOTTO_OK;
-         i++) { /* in order: the same bits whoever did it */
+    for (uint32_t i = 0; i < count && status == SOTTO_OK; i++) {
         status = pieces[i].status;
         if (status != SOTTO_OK && err)
             *err = pieces[i].error;
-        sum.loss += pieces[i].metrics.loss;
-        sum.correct += pieces[i].metrics.correct;
-        sum.seen += pieces[i].metrics.seen;
+        metrics[i] = pieces[i].metrics;
+    }
+    mem_free(pieces);
+    return status;
+}
+
+enum sotto_status work_evaluate(struct sim *s, const float *params, uint32_t limit, double *loss,
+                                double *accuracy, struct sotto_error *err) {
+    enum sotto_status status;
+    const struct examples all = dataset_examples(&s->x->data.test);
+    const uint32_t total = limit && limit < all.count ? limit : all.count;
+    const uint32_t count = (total + EVALUATE_PIECE - 1) / EVALUATE_PIECE;
+    struct train_metrics sum = {0};
+    struct examples *parts = mem_array(count ? count : 1, sizeof *parts);
+    struct train_metrics *metrics = mem_array(count ? count : 1, sizeof *metrics);
+    if (!parts || !metrics)
+        TRY_FAIL(err, SOTTO_NOMEM, "no memory for a test in %u parts", count);
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t first = i * EVALUATE_PIECE;
+        parts[i] = all;
+        parts[i].x = dataset_example(&s->x->data.test, first);
+        parts[i].labels = all.labels + first;
+        parts[i].count = total - first < EVALUATE_PIECE ? total - first : EVALUATE_PIECE;
+    }
+    TRY(work_parts(s, params, parts, count, metrics, err));
+    for (uint32_t i = 0; i < count; i++) { /* in order: the same bits whoever did it */
+        sum.loss += metrics[i].loss;
+        sum.correct += metrics[i].correct;
+        sum.seen += metrics[i].seen;
     }
     if (sum.seen > 0) {
         *loss = sum.loss / (double)sum.seen;
         *accuracy = (double)sum.correct / (double)sum.seen;
     }
-    mem_free(pieces);
+out:
+    mem_free(parts);
+    mem_free(metrics);
     return status;
 }
 

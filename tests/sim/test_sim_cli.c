@@ -1,4 +1,5 @@
 /* The program: JSON lines, the files of --out, exit codes and messages. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,48 @@ static void test_files(void **state) {
     assert_int_equal(run(args, out, sizeof out), 0);
     snprintf(path, sizeof path, "%s/all.svg", dir);
     assert_true(io_exists(path));
+    buf_deinit(&text);
+}
+
+/* Every test example counts for one natural key, and together they are the test. */
+static void test_spread(void **state) {
+    (void)state;
+    static char out[1 << 16];
+    char args[1600], path[600], *rest = NULL;
+    unsigned long long seen = 0, correct = 0, keys = 0, last = 0;
+    double accuracy = -1, mean = -1, sum = 0;
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct buf text;
+    snprintf(args, sizeof args, "run %s --json --out %s", write_yaml(), test_path("spread"));
+    assert_int_equal(run(args, out, sizeof out), 0);
+    const char *end = strstr(out, "\"event\":\"done\"");
+    assert_non_null(end);
+    assert_int_equal(sscanf(strstr(end, "\"accuracy\":"), "\"accuracy\":%lf", &accuracy), 1);
+    assert_non_null(strstr(end, "\"by_key\":{\"keys\":"));
+    assert_int_equal(
+        sscanf(strstr(end, "\"by_key\""), "\"by_key\":{\"keys\":%*u,\"mean\":%lf", &mean), 1);
+    buf_init(&text, 1 << 20);
+    snprintf(path, sizeof path, "%s/keys.csv", test_path("spread"));
+    ASSERT_OK(io_read_file(path, 1 << 19, &text, &err));
+    buf_put_u8(&text, '\0');
+    assert_string_equal(strtok_r((char *)text.data, "\n", &rest),
+                        "run,seed,key,examples,correct,accuracy_fraction");
+    for (char *line; (line = strtok_r(NULL, "\n", &rest)) != NULL; keys++) {
+        unsigned long long key, n, k;
+        assert_int_equal(sscanf(line, "%*[^,],5,%llu,%llu,%llu,", &key, &n, &k), 3);
+        assert_true(n > 0 && k <= n && (keys == 0 || key > last));
+        seen += n;
+        correct += k;
+        sum += (double)k / (double)n;
+        last = key;
+    }
+    assert_int_equal(seen, 60);
+    assert_true(keys > 1);
+    assert_true(fabs((double)correct / (double)seen - accuracy) < 1e-9);
+    assert_true(fabs(sum / (double)keys - mean) < 1e-9);
+    snprintf(args, sizeof args, "run %s --json --set partition.scheme=iid", write_yaml());
+    assert_int_equal(run(args, out, sizeof out), 0);
+    assert_null(strstr(out, "by_key"));
     buf_deinit(&text);
 }
 
@@ -218,9 +261,10 @@ static void test_config_check(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),    cmocka_unit_test(test_files),
-        cmocka_unit_test(test_profile), cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_errors),  cmocka_unit_test(test_config_check),
+        cmocka_unit_test(test_json),         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_spread),       cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_resume),       cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_config_check),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
