@@ -44,7 +44,8 @@ enum sotto_status task_graph(const struct task_config *s, const char *origin, st
     if (from_package)
         memcpy(*params, package.params, graph->layout.total * sizeof **params);
     else
-        graph_init_params(graph, s->seed, *params);
+        graph_init_params_by(graph, (enum graph_init_law)s->init_law, s->init_gain, s->seed,
+                             *params);
 out:
     package_deinit(&package);
     buf_deinit(&bytes);

@@ -1,6 +1,8 @@
 /* The option table of a task file. */
 #include "sotto/coordinator/task_options.h"
 
+const char *const task_init_names[] = {
+    [GRAPH_INIT_HE] = "he", [GRAPH_INIT_GLOROT] = "glorot", NULL};
 const char *const task_downlink_names[] = {
     [PACKAGE_F32] = "f32", [PACKAGE_I8] = "int8", [PACKAGE_I4] = "int4", NULL};
 const char *const task_secure_names[] = {"off", "required", NULL};

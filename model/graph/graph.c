@@ -247,6 +247,11 @@ static bool feeds_relu(const struct graph *g, uint32_t node) {
 }
 
 void graph_init_params(const struct graph *g, uint64_t seed, float *params) {
+    graph_init_params_by(g, GRAPH_INIT_HE, 1.0, seed, params);
+}
+
+void graph_init_params_by(const struct graph *g, enum graph_init_law law, double gain,
+                          uint64_t seed, float *params) {
     struct rng rng;
     rng_init(&rng, seed, 0, 0, RNG_INIT);
     memset(params, 0, (size_t)g->layout.total * sizeof *params);
@@ -258,8 +263,8 @@ void graph_init_params(const struct graph *g, uint64_t seed, float *params) {
         double window = n->op == GRAPH_CONV2D ? (double)n->kernel_h * n->kernel_w : 1.0;
         double fan_in = (double)s->count / n->units;
         double fan_out = window * n->units / (n->op == GRAPH_CONV2D ? n->groups : 1);
-        /* He et al. 2015, equation 10 (as a uniform law) and Glorot & Bengio 2010, equation 16. */
-        double limit = feeds_relu(g, i) ? sqrt(6.0 / fan_in) : sqrt(6.0 / (fan_in + fan_out));
+        const bool he = law == GRAPH_INIT_HE && feeds_relu(g, i);
+        double limit = gain * sqrt(6.0 / (he ? fan_in : fan_in + fan_out));
         for (uint32_t k = 0; k < s->count; k++)
             params[s->offset + k] = (float)(limit * (2.0 * (double)rng_f32(&rng) - 1.0));
     }

@@ -11,6 +11,7 @@ static inline struct task_config task_defaults(void) {
     return (struct task_config){
         .name = (char *)(uintptr_t) "task",
         .seed = 1,
+        .init_gain = 1,
         .collection = (char *)(uintptr_t) "examples",
         .model = (char *)(uintptr_t) "logreg",
         .cohort = 10,

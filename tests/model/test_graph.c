@@ -211,6 +211,11 @@ static void test_layout_and_init(void **state) {
     }
     assert_true(top[0] <= sqrtf(6.0f / 18) && top[0] > 0.9f * sqrtf(6.0f / 18));
     assert_true(top[1] <= sqrtf(6.0f / 9) && top[1] > 0.7f * sqrtf(6.0f / 9));
+    /* Glorot everywhere, halved: the same draws within sqrt(6 / (18 + 27)) / 2 and sqrt(6 / 9) / 2.
+     */
+    graph_init_params_by(&g, GRAPH_INIT_GLOROT, 0.5, 5, b);
+    for (uint32_t i = 0; i < 132; i++)
+        assert_float_equal(b[i], i < 108 ? a[i] * 0.5f * sqrtf(18.0f / 45) : a[i] * 0.5f, 1e-6f);
     ASSERT_OK(graph_copy(&copy, &g, &err));
     assert_true(layout_equal(&copy.layout, &g.layout));
     struct buf text;

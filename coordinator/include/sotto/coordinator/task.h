@@ -16,6 +16,8 @@ struct task_config {
     char *model;      /* model.zoo: a zoo name */
     struct config_node
         *model_yaml;     /* model.layers etc. below `model.graph`: instead of a zoo name */
+    int init_law;        /* model.init: enum graph_init_law */
+    double init_gain;    /* model.init_gain */
     char *model_package; /* model.package: initial weights (and graph) from a package file */
     uint64_t rounds;     /* rounds: stop after so many committed or failed train rounds; 0: none */
     uint64_t cohort;     /* cohort: reports wanted a round (goal count) */

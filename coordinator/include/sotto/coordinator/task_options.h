@@ -12,6 +12,7 @@
 #include "sotto/coordinator/engine.h"
 
 extern const char *const task_downlink_names[];  /* enum package_precision */
+extern const char *const task_init_names[];      /* enum graph_init_law */
 extern const char *const task_secure_names[];    /* off, required */
 extern const char *const task_support_names[];   /* enum codec_support */
 extern const char *const task_adversary_names[]; /* enum secagg_adversary - 1 */
@@ -36,7 +37,13 @@ extern const char *const task_adversary_names[]; /* enum secagg_adversary - 1 */
     TASK_ROW_("model.graph", NODE, AT(model_yaml), NULL, 0, 0, NULL, "",                           \
               "An architecture of one's own as input, classes and layers, instead of model.zoo.")  \
     TASK_PATH_("model.package", AT(model_package),                                                 \
-               "A package file with architecture and first weights, instead of model.zoo.")
+               "A package file with architecture and first weights, instead of model.zoo.")        \
+    TASK_ROW_(                                                                                     \
+        "model.init", ENUM, AT(init_law), "he", 0, 0, task_init_names, "",                         \
+        "First weights: he (He's law before a ReLU, Glorot's elsewhere) or glorot (Glorot's "      \
+        "everywhere).")                                                                            \
+    TASK_ROW_("model.init_gain", F64, AT(init_gain), "1", 0.001, 1000, NULL, "",                   \
+              "The first weights are multiplied by it: less bears a higher learning rate.")
 
 #define TASK_ROUND_ROWS(AT)                                                                        \
     TASK_ROW_("rounds", U64, AT(rounds), "0", 0, 1e9, NULL, "rounds",                              \

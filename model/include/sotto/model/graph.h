@@ -71,9 +71,18 @@ enum sotto_status graph_decode(struct graph *g, struct reader *r, struct sotto_e
 /* One line a layer: name, kind, output shape, parameters. */
 void graph_describe(const struct graph *g, struct buf *out);
 
-/* Writes layout.total initial weights: Glorot uniform for dense and conv weights (limit
- * sqrt(6/(fan_in+fan_out))), He uniform before a ReLU, biases 0. Stream RNG_INIT of seed. */
-void graph_init_params(const struct graph *g, uint64_t seed, float *params);
+/* The law of the first weights, uniform within a limit: Glorot & Bengio 2010, equation 16, has
+ * sqrt(6 / (fan_in + fan_out)); He et al. 2015, equation 10, has sqrt(6 / fan_in). */
+enum graph_init_law {
+    GRAPH_INIT_HE = 0, /* He's before a ReLU, Glorot's elsewhere */
+    GRAPH_INIT_GLOROT  /* Glorot's everywhere, as TensorFlow's layers have it */
+};
+/* Writes layout.total initial weights, each of the law's times gain; biases are 0. Stream RNG_INIT
+ * of seed. */
+void graph_init_params_by(const struct graph *g, enum graph_init_law law, double gain,
+                          uint64_t seed, float *params);
+void graph_init_params(const struct graph *g, uint64_t seed,
+                       float *params); /* GRAPH_INIT_HE, gain 1 */
 
 enum graph_mode {
     GRAPH_TRAIN,   /* hard labels: forward, loss, backward, update */
