@@ -9,7 +9,7 @@
 #define AGENT_LIST_MAX 1024
 
 struct agent_args {
-    const char *state, *policy, *backend, *tier, *collection, *keys, *log, *model;
+    const char *state, *policy, *backend, *tier, *collection, *keys, *log, *model, *precision;
     bool json, once, yes, test, quiet, help, version;
     uint64_t count, seed, classes, limit, wait_ms, slice_ms, batch, seconds;
     uint32_t writer_count;
@@ -70,6 +70,23 @@ int agent_forget(struct agent_args *a);
 int agent_document(struct agent_args *a);
 int agent_devices(struct agent_args *a);
 int agent_bench(struct agent_args *a);
+/* bench's forward passes. USAGE for a name that is none of the precisions. */
+const char *agent_precision_name(enum graph_precision precision);
+enum sotto_status agent_forward_precision(const char *name, enum graph_precision *out,
+                                          struct sotto_error *err);
+struct agent_forward {
+    double samples_per_s;
+    uint64_t bytes;             /* arena and scratch */
+    double agreement, farthest; /* share of examples with the class of f32; of the logits */
+};
+/* Times the model forward on drawn examples, and compares with f32 on the same backend. An int8
+ * package of params is what GRAPH_W8 reads. */
+enum sotto_status agent_forward_measure(const struct graph *g, const struct data_schema *schema,
+                                        const float *params, const struct examples *examples,
+                                        uint32_t batch, double seconds,
+                                        enum graph_precision precision,
+                                        const struct kern_backend *backend,
+                                        struct agent_forward *out, struct sotto_error *err);
 int agent_policy(struct agent_args *a);
 int agent_man(struct agent_args *a);
 void agent_print_policy_defaults(void);

@@ -65,6 +65,8 @@ static const struct option_row option_rows[] = {
     {"model", "FILE|NAME", TEXT, AT(model), BENCH,
      "model package, or a known model as mnist-cnn (default mnist-2nn)"},
     {"batch", "N", NUMBER, AT(batch), BENCH, "examples a step (default 10)"},
+    {"precision", "P", TEXT, AT(precision), BENCH,
+     "time evaluation too, its dense layers in f32, w8 (int8), f16 or bf16"},
     {"seconds", "N", NUMBER, AT(seconds), BENCH, "time for each backend (default 2)"},
     {"test", NULL, FLAG, AT(test), DEVICES, "test every kernel of the Vulkan device now"},
     {"tier", "NAME", TEXT, AT(tier), RUN, "model tier to ask for"},

@@ -1,4 +1,5 @@
-/* bench: how fast each backend trains a model on this device. Needs no store and no coordinator. */
+/* bench: how fast each backend trains, and evaluates, a model on this device. Needs no store and no
+ * coordinator. */
 #include "agent/agent.h"
 
 #include "sotto/kernels.h"
@@ -24,11 +25,14 @@ struct bench {
     struct dataset data;
     uint32_t batch;
     double seconds, peak;
+    bool forward; /* too, in: */
+    enum graph_precision precision;
 };
 struct result {
     const struct kern_backend *backend;
     double samples_per_s, share, ms_per_step; /* share NAN: of a device, whose peak is not known */
     uint64_t arena_bytes;
+    struct agent_forward forward;
     struct sotto_error err;
 };
 
@@ -122,6 +126,9 @@ static enum sotto_status bench_open(struct bench *b, const struct agent_args *a,
     if (seconds > BENCH_SECONDS_MAX)
         TRY_FAIL(err, SOTTO_USAGE, "--seconds: %llu is not in 1..%u", (unsigned long long)seconds,
                  BENCH_SECONDS_MAX);
+    b->forward = a->precision != NULL;
+    if (b->forward)
+        TRY(agent_forward_precision(a->precision, &b->precision, err));
     b->batch = a->batch > 0 ? (uint32_t)a->batch : BENCH_BATCH;
     b->seconds = (double)seconds;
     sotto_escape(b->name, sizeof b->name, name, strnlen(name, 23));
@@ -193,6 +200,11 @@ static enum sotto_status measure(const struct bench *b, struct result *r, struct
     r->share = kern_program_flops(trainer_program(t)) * (double)steps / spent / b->peak;
     if (strcmp(kern_backend_name(r->backend), "vulkan") == 0)
         r->share = NAN;
+    if (b->forward) {
+        const struct examples examples = dataset_examples(&b->data);
+        TRY(agent_forward_measure(&b->graph, &b->schema, b->params, &examples, b->batch, b->seconds,
+                                  b->precision, r->backend, &r->forward, err));
+    }
 out:
     trainer_free(t);
     mem_free(out);
@@ -203,7 +215,16 @@ out:
  * ------------------------------------------------------------------------------------------------------------------
  */
 
-static void text_result(const struct result *r, struct buf *out) {
+static void text_forward(const struct bench *b, const struct agent_forward *f, struct buf *out) {
+    char arena[32];
+    buf_printf(out,
+               "forward %-4s %8.1f samples/s, arena %s, same class as f32 in %.2f%%, logits within "
+               "%.3g\n",
+               agent_precision_name(b->precision), f->samples_per_s,
+               num_format_size(arena, sizeof arena, f->bytes), 100 * f->agreement, f->farthest);
+}
+
+static void text_result(const struct bench *b, const struct result *r, struct buf *out) {
     char arena[32], share[16] = "-";
     const char *name = kern_backend_name(r->backend);
     if (r->err.status != SOTTO_OK) {
@@ -215,9 +236,22 @@ static void text_result(const struct result *r, struct buf *out) {
     buf_printf(out, "%-8s %11.1f %8s %11s %10.3f  %s\n", name, r->samples_per_s, share,
                num_format_size(arena, sizeof arena, r->arena_bytes), r->ms_per_step,
                kern_backend_kernel_set(r->backend));
+    if (b->forward)
+        text_forward(b, &r->forward, out);
 }
 
-static void json_result(const struct result *r, struct json *j) {
+static void json_forward(const struct bench *b, const struct agent_forward *f, struct json *j) {
+    json_key(j, "forward");
+    json_object_begin(j);
+    json_put_str(j, "precision", agent_precision_name(b->precision));
+    json_put_f64(j, "samples_per_s", f->samples_per_s);
+    json_put_u64(j, "arena_bytes", f->bytes);
+    json_put_f64(j, "agreement", f->agreement);
+    json_put_f64(j, "farthest", f->farthest);
+    json_object_end(j);
+}
+
+static void json_result(const struct bench *b, const struct result *r, struct json *j) {
     json_object_begin(j);
     json_put_str(j, "backend", kern_backend_name(r->backend));
     if (r->err.status == SOTTO_OK) {
@@ -226,6 +260,8 @@ static void json_result(const struct result *r, struct json *j) {
         json_put_f64(j, "share_of_peak", r->share);
         json_put_u64(j, "arena_bytes", r->arena_bytes);
         json_put_f64(j, "ms_per_step", r->ms_per_step);
+        if (b->forward)
+            json_forward(b, &r->forward, j);
     } else {
         json_put_str(j, "error", r->err.message);
     }
@@ -288,7 +324,7 @@ int agent_bench(struct agent_args *a) {
         struct result r = {.backend = list[i], .err = SOTTO_ERROR_INIT};
         if (measure(&b, &r, &r.err) != SOTTO_OK)
             failed++;
-        a->json ? json_result(&r, &j) : text_result(&r, &out);
+        a->json ? json_result(&b, &r, &j) : text_result(&b, &r, &out);
         if (!a->json) { /* one at a time: each takes a while */
             agent_print(&out);
             buf_reset(&out);

@@ -86,6 +86,35 @@ static void test_bench(void **state) {
     assert_null(strstr(said, "ref/scalar")); /* the oracle only when it is asked for */
 }
 
+/* Evaluation beside training: w8 reads a byte a weight, and all agree with f32. */
+static void test_bench_forward(void **state) {
+    (void)state;
+    static const char *const names[] = {"f32", "w8", "f16", "bf16"};
+    uint64_t bytes[ARRAY_LEN(names)];
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char line[128], want[64];
+        const char *at;
+        snprintf(line, sizeof line,
+                 "bench --model mnist-2nn --seconds 1 --backend %s --json --precision %s",
+                 kern_backend_name(kern_backend_host()), names[i]);
+        snprintf(want, sizeof want, "\"forward\":{\"precision\":\"%s\",", names[i]);
+        EXPECT(line, 0, want);
+        at = strstr(strstr(said, "\"forward\""), "\"arena_bytes\":");
+        assert_non_null(at);
+        bytes[i] = strtoull(at + strlen("\"arena_bytes\":"), NULL, 10);
+        at = strstr(said, "\"agreement\":");
+        assert_non_null(at);
+        assert_true(strtod(at + strlen("\"agreement\":"), NULL) > 0.9);
+        at = strstr(said, "\"farthest\":");
+        assert_non_null(at);
+        const double farthest = strtod(at + strlen("\"farthest\":"), NULL);
+        assert_true(i == 0 ? farthest <= 0 : farthest > 0 && farthest < 0.1);
+    }
+    assert_true(bytes[0] - bytes[1] > 3 * 198000); /* of 199210 weights, all but biases */
+    EXPECT("bench --model logreg --seconds 1 --backend ref --precision w8", 0, "\nforward w8 ");
+    EXPECT("bench --precision int8", 2, "--precision: \"int8\" is none of f32, w8, f16, bf16");
+}
+
 /* A package as devices get it, whole and damaged. */
 static void test_bench_package(void **state) {
     (void)state;
@@ -146,6 +175,8 @@ static void test_help(void **state) {
     snprintf(both + used, sizeof both - used, "%s", said);
     buf_init(&want, sizeof said);
     ASSERT_OK(io_join(path, sizeof path, source, "tests/client/agent_help.exp", &err));
+    if (getenv("SOTTO_UPDATE") != NULL)
+        ASSERT_OK(io_write_file(path, both, strlen(both), 0644, false, &err));
     ASSERT_OK(io_read_file(path, sizeof said, &want, &err));
     buf_put_u8(&want, 0);
     assert_string_equal((const char *)want.data, both);
@@ -160,8 +191,8 @@ int main(void) {
 #endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_devices),       cmocka_unit_test(test_bench),
-        cmocka_unit_test(test_bench_package), cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_bench_forward), cmocka_unit_test(test_bench_package),
+        cmocka_unit_test(test_bad_lines),     cmocka_unit_test(test_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
