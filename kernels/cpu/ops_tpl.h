@@ -12,6 +12,10 @@
 
 #include "cpu/pointwise_tpl.h"
 
+#include "cpu/pool_avg_tpl.h"
+
+#include "cpu/loss_tpl.h"
+
 #include "cpu/int8_tpl.h"
 
 #include "cpu/half_tpl.h"
@@ -24,6 +28,8 @@ const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_CONV2D_DW] = {NAME(conv2d_dw), NAME(conv2d_dw_scratch)},
     [KERN_POOL_MAX] = {NAME(pool_max), NULL},
     [KERN_POOL_MAX_DX] = {NAME(pool_max_dx), NULL},
+    [KERN_POOL_AVG] = {NAME(pool_avg), NULL},
+    [KERN_POOL_AVG_DX] = {NAME(pool_avg_dx), NULL},
     [KERN_ACT] = {NAME(act), NULL},
     [KERN_ACT_DX] = {NAME(act_dx), NULL},
     [KERN_BIAS_ADD] = {NAME(bias_add), NULL},
@@ -34,6 +40,7 @@ const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
 #endif
     [KERN_SOFTMAX] = {NAME(softmax), NULL},
     [KERN_SOFTMAX_XENT] = {NAME(softmax_xent), NULL},
+    [KERN_SOFT_XENT] = {NAME(soft_xent), NULL},
     [KERN_SGD] = {NAME(sgd), NULL},
     [KERN_CLIP_NORM] = {NAME(clip_norm), NULL},
     [KERN_QUANT_I8] = {NAME(quant_i8), NULL},

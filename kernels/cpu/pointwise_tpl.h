@@ -213,13 +213,16 @@ TARGET static void NAME(clip_norm)(const struct kern_ctx *c, const struct kern_i
         vec_scale_f32(g, in->u.clip.count, (float)((double)in->u.clip.max_norm / norm));
 }
 
-/* One row: e[j] = exp(x[j] - max), returns their sum in a fixed order (lanes, then across). */
+/* One row: e[j] = exp((x[j] - most) factor), where e is given; returns their sum in a fixed order
+ * (lanes, then across). */
 TARGET static double NAME(exp_row)(const float *x, float *e, size_t n, float factor, float most) {
     vf sum = V_SET(0.0f);
 #define EXP_BODY(LD, ST)                                                                           \
     vf v = (LD(x) - most) * factor;                                                                \
     V_EXP(v, v);                                                                                   \
-    ST(e, v);                                                                                      \
+    if (e) {                                                                                       \
+        ST(e, v);                                                                                  \
+    }                                                                                              \
     sum += KEEP(v);
 #define KEEP(v) v
     size_t i = 0;
@@ -316,39 +319,6 @@ TARGET static void NAME(softmax)(const struct kern_ctx *c, const struct kern_ins
         float factor = (float)(1.0 / NAME(exp_row)(x, y, v->cols, 1.0f, most));
         V_EACH(v->cols, SCALE_BODY)
     }
-}
-
-/* Without a gradient buffer to work in, or with smoothed labels, the loss is the reference's. */
-TARGET static void NAME(softmax_xent)(const struct kern_ctx *c, const struct kern_instr *in) {
-    const struct kern_rows *v = &in->u.rows;
-    const float *x = kern_f32(c, in, 0);
-    const int32_t *labels = kern_ptr(c, in, 1);
-    float *d = kern_f32(c, in, 2);
-    if (!d || v->label_smoothing != 0.0f) {
-        kern_ref.ops[KERN_SOFTMAX_XENT].run(c, in);
-        return;
-    }
-    uint32_t rows = c->step->rows < v->rows ? c->step->rows : v->rows;
-    uint32_t valid = kern_count_valid(labels, rows, v->cols);
-    double loss = 0.0;
-    uint32_t correct = 0;
-    for (uint32_t r = 0; r < v->rows; r++, x += v->cols, d += v->cols) {
-        if (r >= rows || labels[r] < 0 || (uint32_t)labels[r] >= v->cols) {
-            memset(d, 0, v->cols * sizeof(*d));
-            continue;
-        }
-        uint32_t label = (uint32_t)labels[r], best = kern_arg_max(x, v->cols);
-        double at_label = (double)x[label] - (double)x[best]; /* before d, which may be x */
-        double sum = NAME(exp_row)(x, d, v->cols, 1.0f, x[best]);
-        float factor = (float)(1.0 / (sum * valid)), *y = d;
-        V_EACH(v->cols, SCALE_BODY)
-        d[label] -= 1.0f / (float)valid;
-        loss += log(sum) - at_label;
-        correct += best == label;
-    }
-    c->metrics[KERN_METRIC_LOSS] += loss;
-    c->metrics[KERN_METRIC_CORRECT] += (double)correct;
-    c->metrics[KERN_METRIC_SEEN] += (double)valid;
 }
 
 TARGET static void NAME(pool_max)(const struct kern_ctx *c, const struct kern_instr *in) {

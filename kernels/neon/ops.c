@@ -8,6 +8,10 @@
 
 #include "cpu/pointwise_tpl.h"
 
+#include "cpu/pool_avg_tpl.h"
+
+#include "cpu/loss_tpl.h"
+
 #include "cpu/int8_tpl.h"
 
 #include "neon/neon.h"
@@ -45,6 +49,8 @@ const struct kern_impl kern_ops_neon[KERN_OP_COUNT] = {
     [KERN_CONV2D_DW] = {conv2d_dw_neon, conv2d_dw_scratch_neon},
     [KERN_POOL_MAX] = {pool_max_neon, NULL},
     [KERN_POOL_MAX_DX] = {pool_max_dx_neon, NULL},
+    [KERN_POOL_AVG] = {pool_avg_neon, NULL},
+    [KERN_POOL_AVG_DX] = {pool_avg_dx_neon, NULL},
     [KERN_ACT] = {act_neon, NULL},
     [KERN_ACT_DX] = {act_dx_neon, NULL},
     [KERN_BIAS_ADD] = {bias_add_neon, NULL},
@@ -53,6 +59,7 @@ const struct kern_impl kern_ops_neon[KERN_OP_COUNT] = {
     [KERN_DROPOUT] = {dropout_neon, NULL},
     [KERN_SOFTMAX] = {softmax_neon, NULL},
     [KERN_SOFTMAX_XENT] = {softmax_xent_neon, NULL},
+    [KERN_SOFT_XENT] = {soft_xent_neon, NULL},
     [KERN_SGD] = {sgd_neon, NULL},
     [KERN_CLIP_NORM] = {clip_norm_neon, NULL},
     [KERN_QUANT_I8] = {quant_i8_neon, NULL},
