@@ -1,6 +1,7 @@
 /* The engine's actions, as the daemon's round.c and work.c carry them out: opening, sums, the
  * server step, the end of a round. */
-#include "sim.h"
+#include "secure.h"
+#include "versions.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,25 +14,7 @@ static double seconds_since(uint64_t start_ns) {
     return (double)(clock_mono_ns() - start_ns) / 1e9;
 }
 
-/* ---- Versions and plans */
-
-void sim_package_drop(struct sim_package *p) {
-    if (!p || --p->refs > 0)
-        return;
-    buf_deinit(&p->bytes);
-    mem_free(p);
-}
-
-void sim_version_drop(struct sim_version *v) {
-    if (!v || --v->refs > 0)
-        return;
-    if (v->params != v->master)
-        mem_free(v->params);
-    mem_free(v->control);
-    mem_free(v->master);
-    sim_package_drop(v->package);
-    mem_free(v);
-}
+/* ---- Opening */
 
 void sim_plan_drop(struct sim_plan *p) {
     if (!p || --p->refs > 0)
@@ -43,136 +26,6 @@ void sim_plan_drop(struct sim_plan *p) {
     buf_deinit(&p->bytes);
     mem_free(p);
 }
-
-static enum sotto_status put_hash(struct wire_hash **list, size_t *cap, size_t at,
-                                  const struct wire_hash *h, struct sotto_error *err) {
-    if (at >= *cap) {
-        const size_t grow = at + at / 2 + 64;
-        struct wire_hash *grown = mem_resize(*list, grow, sizeof *grown);
-        if (!grown)
-            return SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for %zu hashes", grow);
-        *list = grown;
-        *cap = grow;
-    }
-    (*list)[at] = *h;
-    return SOTTO_OK;
-}
-
-enum sotto_status sim_version_params(const struct sim *s, struct sim_version *v,
-                                     struct sotto_error *err) {
-    struct package decoded;
-    if (s->x->settings.task.downlink == PACKAGE_F32 && !s->has_control) {
-        v->params = v->master; /* exactly what a device decodes */
-        return SOTTO_OK;
-    }
-    memset(&decoded, 0, sizeof decoded);
-    const enum sotto_status status = package_decode(buf_view(&v->package->bytes), &decoded, err);
-    if (status == SOTTO_OK) {
-        v->params = decoded.params;
-        decoded.params = NULL;
-    }
-    for (uint32_t i = 0; s->has_control && i < decoded.extra_count; i++)
-        if (strcmp(decoded.extras[i].name, PACKAGE_CONTROL) == 0) {
-            v->control = decoded.extras[i].values;
-            decoded.extras[i].values = NULL;
-        }
-    package_deinit(&decoded);
-    return status;
-}
-
-/* The next version, empty. */
-static struct sim_version *version_new(struct sim *s, struct sotto_error *err) {
-    struct sim_version *v = mem_zalloc(sizeof *v);
-    struct sim_package *p = mem_zalloc(sizeof *p);
-    if (!v || !p) {
-        mem_free(v);
-        mem_free(p);
-        (void)SOTTO_FAIL(err, SOTTO_NOMEM, "no memory for a version");
-        return NULL;
-    }
-    v->refs = p->refs = 1;
-    v->package = p;
-    buf_init(&p->bytes, PACKAGE_BYTES_MAX);
-    p->number = ++s->version_count;
-    return v;
-}
-
-/* It becomes the current one. */
-static enum sotto_status version_take(struct sim *s, struct sim_version *v,
-                                      struct sotto_error *err) {
-    struct sim_package *p = v->package;
-    const enum sotto_status status =
-        put_hash(&s->version_hash, &s->version_cap, p->number, &p->hash, err);
-    if (status != SOTTO_OK)
-        return status;
-    if (s->x->deltas) {
-        struct sim_package **place = &s->kept[p->number % SIM_KEEP_VERSIONS];
-        sim_package_drop(*place);
-        *place = p;
-        p->refs++;
-    }
-    sim_version_drop(s->version);
-    s->version = v;
-    return SOTTO_OK;
-}
-
-/* What a server step made becomes the current version; a is emptied of it. */
-static enum sotto_status publish(struct sim *s, struct advance_out *a, struct sotto_error *err) {
-    enum sotto_status status;
-    struct sim_version *v = version_new(s, err);
-    if (!v)
-        return SOTTO_NOMEM;
-    v->digest = a->digest;
-    v->master = a->master;
-    v->package->hash = a->package_hash;
-    v->package->bytes = a->package;
-    v->package->size = a->package.len;
-    a->master = NULL;
-    buf_init(&a->package, PACKAGE_BYTES_MAX);
-    TRY(sim_version_params(s, v, err));
-    TRY(version_take(s, v, err));
-    v = NULL;
-out:
-    sim_version_drop(v);
-    return status;
-}
-
-enum sotto_status sim_version_noted(struct sim *s, const struct wire_hash *digest,
-                                    const struct wire_hash *package_hash, uint64_t package_bytes,
-                                    struct sotto_error *err) {
-    struct sim_version *v = version_new(s, err);
-    if (!v)
-        return SOTTO_NOMEM;
-    v->digest = *digest;
-    v->package->hash = *package_hash;
-    v->package->size = package_bytes;
-    const enum sotto_status status = version_take(s, v, err);
-    if (status != SOTTO_OK)
-        sim_version_drop(v);
-    return status;
-}
-
-static void note_best(struct sim *s, const struct advance_out *a) {
-    if (!isnan(a->validation_loss) && !(s->best_loss <= a->validation_loss))
-        s->best_loss = a->validation_loss;
-    if (!isnan(a->validation_accuracy) && !(s->best_accuracy >= a->validation_accuracy))
-        s->best_accuracy = a->validation_accuracy;
-}
-
-enum sotto_status sim_first_version(struct sim *s, struct sotto_error *err) {
-    struct advance_out a;
-    memset(&a, 0, sizeof a);
-    enum sotto_status status = advance_first(&s->x->settings.task, &s->x->graph, &s->x->schema,
-                                             &s->x->data, s->x->params, s->backend, false, &a, err);
-    if (status == SOTTO_OK) {
-        note_best(s, &a);
-        status = publish(s, &a, err);
-    }
-    advance_out_deinit(&a);
-    return status;
-}
-
-/* ---- Opening */
 
 static enum sotto_status make_plan(struct sim *s, uint32_t round, bool evaluation,
                                    struct sotto_error *err) {
@@ -204,7 +57,7 @@ static enum sotto_status make_plan(struct sim *s, uint32_t round, bool evaluatio
     TRY(wire_terms_encode(&p->terms, &p->bytes, err));
     p->keys.terms = wire_terms_hash(buf_view(&p->bytes));
     id_sign(&s->signing, ID_LABEL_TERMS, buf_view(&p->bytes), p->signature);
-    TRY(put_hash(&s->terms, &s->terms_cap, round, &p->keys.terms, err));
+    TRY(sim_hash_put(&s->terms, &s->terms_cap, round, &p->keys.terms, err));
     sim_plan_drop(s->plan);
     s->plan = p;
     p = NULL;
@@ -373,19 +226,27 @@ static void answer_come_back(const struct round_action *a, struct sim_reply *to)
 
 /* ---- The end of groups and rounds */
 
-static enum sotto_status settle_members(struct sim *s, uint32_t group, bool ok,
-                                        struct sotto_error *err) {
+/* What becomes of the members of a group that has ended, and of what they sent. A masked input of
+ * which something may have left is gone, sum or not; a rejected report was taken. */
+static enum sotto_status settle_group(struct sim *s, uint32_t group, bool ok,
+                                      struct sotto_error *err) {
+    const bool masked = s->secure != NULL;
     uint32_t count = 0;
     const struct round_member *m = round_members(s->engine, &count);
     for (uint32_t i = 0; i < count; i++) {
-        const bool in = m[i].state == ROUND_STORED || m[i].state == ROUND_CHECKED ||
-                        m[i].state == ROUND_REJECTED;
-        if (m[i].group != group || !in)
+        const enum round_member_state other = masked ? ROUND_READY : ROUND_REJECTED;
+        if (m[i].group != group ||
+            (m[i].state != ROUND_STORED && m[i].state != ROUND_CHECKED && m[i].state != other))
             continue;
         const bool counted = ok && m[i].state == ROUND_CHECKED;
-        const bool kept = counted || m[i].state == ROUND_REJECTED;
+        const bool kept = counted || (masked ? round_secure_asked(s->engine, &m[i])
+                                             : m[i].state == ROUND_REJECTED);
+        const bool gone = masked && m[i].out > 0; /* its device left on the way */
         s->round.counted += counted;
-        s->round.returned += !kept;
+        s->round.dropped += masked && !counted && (kept || gone);
+        s->round.returned += !kept && !gone;
+        if (masked)
+            sim_secure_input_drop(s, i);
         const enum sotto_status status =
             device_settle(s, (uint32_t)(m[i].serial - 1), s->plan->round,
                           kept ? sotto_Outcome_OUTCOME_KEPT : sotto_Outcome_OUTCOME_RETURNED, err);
@@ -402,7 +263,7 @@ static enum sotto_status settle_members(struct sim *s, uint32_t group, bool ok,
 }
 
 /* The group's sums, from those that the workers made. */
-static enum sotto_status sum_group(struct sim *s, uint32_t group, struct sotto_error *err) {
+static enum sotto_status merge_slots(struct sim *s, uint32_t group, struct sotto_error *err) {
     struct sim_slot *slots = &s->slots[group * s->slots_per_group];
     struct sim_slot *into = NULL;
     for (uint32_t i = 0; i < s->slots_per_group; i++) {
@@ -418,7 +279,16 @@ static enum sotto_status sum_group(struct sim *s, uint32_t group, struct sotto_e
             return status;
         accumulator_clear(&slots[i].sums.sums);
     }
-    return settle_members(s, group, true, err);
+    return SOTTO_OK;
+}
+
+static enum sotto_status sum_group(struct sim *s, uint32_t group, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    if (!s->secure)
+        status = merge_slots(s, group, err);
+    else if (!journal_reads(&s->journal)) /* that has the server step */
+        status = sim_secure_group_sum(s, group, err);
+    return status == SOTTO_OK ? settle_group(s, group, true, err) : status;
 }
 
 /* What its clocks say. */
@@ -543,11 +413,11 @@ static enum sotto_status take_step(struct sim *s, struct advance_out *a, struct 
     r->published = a->published;
     snprintf(r->reason, sizeof r->reason, "%s", a->reason);
     if (a->published) {
-        note_best(s, a);
+        sim_note_best(s, a);
         mem_free(s->state);
         s->state = a->state;
         a->state = NULL;
-        TRY(publish(s, a, err));
+        TRY(sim_publish(s, a, err));
     }
     if (is_tested(s, s->train_rounds_done + 1, &last)) {
         const uint64_t start = clock_mono_ns();
@@ -627,7 +497,7 @@ enum sotto_status host_action_do(struct sim *s, const struct round_action *a, st
         s->round.dropped += a->member_state == ROUND_DROPPED;
         break;
     case ROUND_DO_SUM:
-        return s->secure ? sim_secure_action(s, a, to, err) : sum_group(s, a->group, err);
+        return sum_group(s, a->group, err);
     case ROUND_DO_GROUP:
     case ROUND_DO_REGROUP:
     case ROUND_DO_STATE:
@@ -635,8 +505,10 @@ enum sotto_status host_action_do(struct sim *s, const struct round_action *a, st
     case ROUND_DO_CLOSE:
         return sim_secure_action(s, a, to, err);
     case ROUND_DO_FAIL_GROUP:
-        return s->secure ? sim_secure_action(s, a, to, err)
-                         : settle_members(s, a->group, false, err);
+        if (s->secure)
+            LOG(LOG_INFO, "secure.group_failed", LU("round", a->round), LU("group", a->group),
+                LS("reason", a->text));
+        return settle_group(s, a->group, false, err);
     case ROUND_DO_ADVANCE:
         return advance_round(s, err);
     case ROUND_DO_FAIL:

@@ -239,7 +239,7 @@ enum sotto_status sim_secure_message_take(struct sim *s, const struct round_memb
     count(g, kind);
     s->round.bytes_up += bytes;
     if (masked) {
-        job_drop(s->secure->inputs[m - first]);
+        sim_secure_input_drop(s, (uint32_t)(m - first));
         s->secure->inputs[m - first] = d->job;
         d->job = NULL;
     }
@@ -261,43 +261,14 @@ out:
     return status;
 }
 
-/* What becomes of the members of a group that has ended, and of what they sent. Mass that may have
- * left under a mask is gone, sum or not. */
-static enum sotto_status settle_group(struct sim *s, uint32_t group, bool ok,
-                                      struct sotto_error *err) {
-    uint32_t members = 0;
-    const struct round_member *m = round_members(s->engine, &members);
-    for (uint32_t i = 0; i < members; i++) {
-        const bool in =
-            m[i].state == ROUND_READY || m[i].state == ROUND_STORED || m[i].state == ROUND_CHECKED;
-        if (m[i].group != group || !in)
-            continue;
-        const bool counted = ok && m[i].state == ROUND_CHECKED;
-        const bool kept = counted || round_secure_asked(s->engine, &m[i]);
-        s->round.counted += counted;
-        s->round.dropped += !counted && (kept || m[i].out > 0);
-        s->round.returned += !kept && m[i].out == 0;
-        job_drop(s->secure->inputs[i]);
-        s->secure->inputs[i] = NULL;
-        const enum sotto_status status =
-            device_settle(s, (uint32_t)(m[i].serial - 1), s->plan->round,
-                          kept ? sotto_Outcome_OUTCOME_KEPT : sotto_Outcome_OUTCOME_RETURNED, err);
-        if (status != SOTTO_OK)
-            return status;
-    }
-    const struct round_event e = {.kind = ROUND_EV_SUMMED,
-                                  .now_ms = s->time.now_ms,
-                                  .round = s->plan->round,
-                                  .group = group,
-                                  .ok = ok};
-    host_queue(s, &e);
-    return SOTTO_OK;
+void sim_secure_input_drop(struct sim *s, uint32_t member) {
+    job_drop(s->secure->inputs[member]);
+    s->secure->inputs[member] = NULL;
 }
 
 enum sotto_status sim_secure_action(struct sim *s, const struct round_action *a,
                                     struct sim_reply *to, struct sotto_error *err) {
     const struct round_member *m;
-    enum sotto_status status = SOTTO_OK;
     if (!s->secure)
         return SOTTO_OK;
     switch ((int)a->kind) {
@@ -315,16 +286,8 @@ enum sotto_status sim_secure_action(struct sim *s, const struct round_action *a,
         break;
     case ROUND_DO_RETURN:
         return sim_secure_return(s, a, to, err);
-    case ROUND_DO_SUM:
-        if (!journal_reads(&s->journal)) /* that has the server step */
-            status = sim_secure_group_sum(s, a->group, err);
-        return status == SOTTO_OK ? settle_group(s, a->group, true, err) : status;
-    case ROUND_DO_FAIL_GROUP:
-        LOG(LOG_INFO, "secure.group_failed", LU("round", a->round), LU("group", a->group),
-            LS("reason", a->text));
-        return settle_group(s, a->group, false, err);
     default:
         break;
     }
-    return status;
+    return SOTTO_OK;
 }

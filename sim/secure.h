@@ -55,6 +55,8 @@ uint64_t sim_secure_shown_bytes(const struct sim_secure_group *g,
 enum sotto_status sim_secure_message_take(struct sim *s, const struct round_member *m,
                                           enum secagg_kind kind, uint64_t bytes, bool *taken,
                                           struct sotto_error *err);
+/* What this member of the round sent as its masked input, if anything, is not needed any more. */
+void sim_secure_input_drop(struct sim *s, uint32_t member);
 /* Whether unmasking has all that it needs. */
 bool sim_secure_group_ready(const struct sim_secure_group *g);
 
