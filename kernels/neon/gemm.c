@@ -1,13 +1,14 @@
-/* Products by NEON. No operand is copied that a tile can read as it lies: weights [k][n] row by
- * row, a transposed A (dW of a dense layer: k is the batch), a transposed B (dX) by dot tiles. Only
- * a plain A is packed, a panel of up to 12 rows at a time; it is read once for every 8 columns. So
- * no step packs weights, and the update of plain SGD works on them where they are. */
+/* Products by NEON of operands in layout order; those of weights that lie in panels are in
+ * gemm_panels.c. No operand is copied that a tile can read as it lies: B [k][n] row by row, a
+ * transposed A, a transposed B by dot tiles. Only a plain A is packed, a panel of up to 12 rows at
+ * a time; it is read once for every 8 columns. */
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
 #include "sotto/base/vec.h"
 
 #include "neon/product.h"
+#include "src/panels.h"
 
 #define K_BLOCK     256 /* of k at a time: a panel of A stays in L1 */
 #define K_BLOCK_FAR 128 /* with long rows of B: fewer pages at a time */
@@ -47,10 +48,8 @@ void neon_columns(const struct neon_tiles *tiles, const struct neon_ctile *whole
     }
 }
 
-/* [k][step] from rows rows of A (row r at a + r lda), step a multiple of 4; lanes past the rows
- * hold the last row again. */
-static void pack_rows(const float *a, size_t lda, unsigned rows, size_t len, float *dst,
-                      size_t step) {
+void neon_pack_rows(const float *a, size_t lda, unsigned rows, size_t len, float *dst,
+                    size_t step) {
     for (unsigned g = 0; g < step; g += 4) {
         const float *r[4];
         float *to = dst + g;
@@ -75,8 +74,7 @@ static void pack_rows(const float *a, size_t lda, unsigned rows, size_t len, flo
     }
 }
 
-/* Even parts of whole, none longer than most. */
-static size_t even_part(size_t whole, size_t most) {
+size_t neon_even_part(size_t whole, size_t most) {
     const size_t parts = (whole + most - 1) / most;
     return (whole + parts - 1) / parts;
 }
@@ -90,7 +88,7 @@ static void place_rows(const struct neon_product *g, size_t i, unsigned rows, si
         return;
     }
     t->a_step = (rows + 3u) / 4 * 4;
-    pack_rows(g->a + i * g->k + k0, g->k, rows, len, panel, t->a_step);
+    neon_pack_rows(g->a + i * g->k + k0, g->k, rows, len, panel, t->a_step);
     t->a = panel;
 }
 
@@ -104,7 +102,7 @@ void neon_end_of(const struct neon_product *g, size_t k0, size_t len, struct neo
 
 static void product_columns(const struct neon_product *g, size_t j0, size_t columns, float *panel) {
     const struct neon_tiles *tiles = neon_tiles();
-    const size_t block = even_part(g->k, g->n > FAR_COLUMNS ? K_BLOCK_FAR : K_BLOCK);
+    const size_t block = neon_even_part(g->k, g->n > FAR_COLUMNS ? K_BLOCK_FAR : K_BLOCK);
     for (size_t k0 = 0; k0 < g->k; k0 += block) {
         const size_t len = g->k - k0 < block ? g->k - k0 : block;
         struct neon_ctile t = {.b_step = g->n, .len = len, .runs = 1, .ldc = g->n};
@@ -122,6 +120,10 @@ static void product_columns(const struct neon_product *g, size_t j0, size_t colu
     }
 }
 
+unsigned neon_dot_rows(size_t left) {
+    return left == 6 || left == 8 ? 4 : left >= 5 ? 5 : left == 3 ? 2 : (unsigned)left;
+}
+
 /* dX of a dense layer: the rows of a transposed B are weights that lie side by side along k. */
 static void product_dots(const struct neon_product *g) {
     const struct neon_tiles *tiles = neon_tiles();
@@ -135,12 +137,7 @@ static void product_dots(const struct neon_product *g) {
             t.skip = (unsigned)(j - at);
             t.b = g->b + at * g->k + k0;
             for (size_t i = 0; i < g->m;) {
-                const size_t left = g->m - i;
-                const unsigned rows = left == 6   ? 4
-                                      : left == 8 ? 4
-                                      : left >= 5 ? 5
-                                      : left == 3 ? 2
-                                                  : (unsigned)left;
+                const unsigned rows = neon_dot_rows(g->m - i);
                 t.a = g->a + i * g->k + k0;
                 t.c = g->c + i * g->n + at;
                 tiles->dot[rows](&t);
@@ -149,6 +146,10 @@ static void product_dots(const struct neon_product *g) {
             j = at + 4;
         }
     }
+}
+
+/* Bias and activation as a pass of their own. */
+static void finish_dots(const struct neon_product *g) {
     if (g->bias)
         for (size_t i = 0; i < g->m; i++)
             vec_add_f32(g->c + i * g->n, g->c + i * g->n, g->bias, g->n);
@@ -163,7 +164,18 @@ static bool product_odd(const struct kern_gemm *g) {
 
 size_t neon_gemm_scratch(const struct kern_instr *in) {
     const struct kern_gemm *g = &in->u.gemm;
-    return product_odd(g) || g->trans_a || g->trans_b ? 0 : K_BLOCK * TILE_ROWS * sizeof(float);
+    if (product_odd(g) || g->trans_b)
+        return 0;
+    if (g->trans_a) /* dW, perhaps into panels */
+        return g->m < PANEL_SIDE_LEAST || g->n < PANEL_SIDE_LEAST ? 0
+                                                                  : neon_panels_update_scratch();
+    return in->args[3] == KERN_NONE && g->act == KERN_ACT_NONE
+               ? neon_panels_update_scratch()
+               : K_BLOCK * TILE_ROWS * sizeof(float);
+}
+
+static bool in_panels(const struct kern_ctx *c, uint32_t buffer) {
+    return c->panels && c->panels[buffer] == KERN_PANEL_IN;
 }
 
 void neon_gemm(const struct kern_ctx *c, const struct kern_instr *in) {
@@ -181,11 +193,24 @@ void neon_gemm(const struct kern_ctx *c, const struct kern_instr *in) {
     g.add = beta != 0.0f;
     if (g.add && beta != 1.0f)
         vec_scale_f32(g.c, g.m * g.n, beta);
+    float *panel = (float *)(void *)c->scratch;
+    const bool weights = in_panels(c, in->args[1]);
     if (p->trans_b) {
-        product_dots(&g);
+        if (weights)
+            neon_panels_dots(&g);
+        else
+            product_dots(&g);
+        finish_dots(&g);
         return;
     }
-    float *panel = (float *)(void *)c->scratch;
+    if (weights || in_panels(c, in->args[2])) {
+        if (weights)
+            neon_panels_forward(&g, panel);
+        else
+            neon_panels_update(&g, panel);
+        neon_act_pass(g.act, g.slope, g.c, g.m * g.n);
+        return;
+    }
     const size_t block = g.m > 2 * TILE_ROWS ? N_BLOCK : g.n;
     for (size_t j = 0; j < g.n;) {
         size_t columns = g.n - j < block + 4 ? g.n - j : block; /* the last part has 4 or more */
@@ -259,7 +284,7 @@ void neon_gemm_w8(const struct kern_ctx *c, const struct kern_instr *in) {
             for (size_t i = 0; i < left;) {
                 const unsigned rows = neon_rows(tiles, left - i);
                 const size_t step = (rows + 3u) / 4 * 4;
-                pack_rows(g.a + (i0 + i) * g.k + k0, g.k, rows, len, to, step);
+                neon_pack_rows(g.a + (i0 + i) * g.k + k0, g.k, rows, len, to, step);
                 to += step * len;
                 i += rows;
             }

@@ -26,7 +26,7 @@
 #define HWCAP2_I8MM (1u << 13)
 #endif
 
-static struct kern_backend table = {.name = "neon"};
+static struct kern_backend table = {.name = "neon", .panels = true};
 static char kernel_set[32];
 static const struct neon_tiles *tiles;
 static enum neon_i8 i8_way;

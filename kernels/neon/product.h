@@ -22,8 +22,22 @@ unsigned neon_rows(const struct neon_tiles *tiles, size_t left);
 /* rows rows times n >= 4 columns: whole strips, then quarters. Sets strips, b_strip, skip. */
 void neon_columns(const struct neon_tiles *tiles, const struct neon_ctile *whole, unsigned rows,
                   size_t n);
+/* How many of left rows the next dot tile takes. */
+unsigned neon_dot_rows(size_t left);
+/* [len][step] from rows rows of A (row r at a + r lda), step a multiple of 4; lanes past the rows
+ * hold the last row again. */
+void neon_pack_rows(const float *a, size_t lda, unsigned rows, size_t len, float *dst, size_t step);
+/* Even parts of whole, none longer than most. */
+size_t neon_even_part(size_t whole, size_t most);
 /* What becomes of the sums over k in [k0, k0 + len) of a product. */
 void neon_end_of(const struct neon_product *g, size_t k0, size_t len, struct neon_end *end);
+
+/* Products with weights in panels (src/panels.h): B of a plain product, B of one that is
+ * transposed (without bias and activation), C of one without either. */
+void neon_panels_forward(const struct neon_product *g, float *scratch);
+void neon_panels_dots(const struct neon_product *g);
+void neon_panels_update(const struct neon_product *g, float *scratch);
+size_t neon_panels_update_scratch(void); /* the largest of them */
 
 /* How this processor multiplies integers. */
 enum neon_i8 { NEON_I8_WIDE, NEON_I8_DOT, NEON_I8_MATRIX };

@@ -5,7 +5,9 @@
  * transposed matrix or adjacent pixels of one channel need no copy. B is read as it lies.
  * A row tile is up to 8 rows anywhere in memory (pixels of an NHWC image), each read along k, four
  * at a time, and used by lane. A dot tile is up to 5 rows by 4 rows of a transposed B: weights as
- * dX of a dense layer reads them.
+ * dX of a dense layer reads them, along panels where they lie in those (src/panels.h).
+ * A panel tile is a column tile whose operands lie in the order it takes them: a packed A by panels
+ * of B, or packed dY by packed X with panels as C.
  *
  * All of them add in the order of k, so the same operands give the same bits. */
 #ifndef SOTTO_KERN_NEON_TILE_H
@@ -36,7 +38,8 @@ struct neon_ctile {
     size_t strips, b_strip; /* how many strips of columns, floats between them in B */
     float *c;
     size_t ldc;
-    unsigned skip; /* quarter strips (4 columns): leading columns that are not stored, 0 to 3 */
+    size_t c_strip; /* panel tiles: floats between the strips in C */
+    unsigned skip;  /* quarter strips (4 columns): leading columns that are not stored, 0 to 3 */
     struct neon_end end;
 };
 
@@ -52,6 +55,9 @@ struct neon_rtile {
 struct neon_dtile { /* c[i][0 .. 4) = sum over k of a[i][k] b[j][k] */
     const float *a, *b;
     size_t lda, ldb, len;
+    /* Before those of b, 8 k from each of so many panels: row j of the first at panel[8 j]. */
+    const float *panel;
+    size_t panels, panel_step;
     float *c;
     size_t ldc;
     unsigned skip;
@@ -66,6 +72,9 @@ typedef void neon_dtile_fn(const struct neon_dtile *t);
 struct neon_tiles {
     /* [rows]; NULL where there is none of so many rows. 1, 2, 4 and 8 there are always. */
     neon_ctile_fn *strip[TILE_ROWS + 1], *quarter[TILE_ROWS + 1];
+    /* Like strip, with A and B one after the other in memory: a_step is rows rounded up to 4 (and
+     * runs of A follow each other), b_step is 8. C may be panels too: ldc 8. */
+    neon_ctile_fn *panel[TILE_ROWS + 1];
     neon_rtile_fn *rows_strip[RTILE_ROWS + 1], *rows_quarter[RTILE_ROWS + 1];
     neon_dtile_fn *dot[DOT_ROWS + 1];
 };

@@ -175,6 +175,26 @@ static inline void store_last(float *p, v4 v, unsigned skip) {
     const bool into = add && !bias_at && act == KERN_ACT_NONE;                                     \
     (void)into;                                                                                    \
     const v4 alpha = vdupq_n_f32(t->end.alpha);
+/* What becomes of a strip's sums; NEXT goes on to the next strip. */
+#define C_END2(rows, NEXT)                                                                         \
+    if (into) {                                                                                    \
+        E_##rows(C_INTO2) NEXT continue;                                                           \
+    }                                                                                              \
+    if (add) {                                                                                     \
+        E_##rows(C_MIX2) c = c_strip;                                                              \
+    } else if (scaled) {                                                                           \
+        E_##rows(X_ALPHA) E_##rows(Y_ALPHA)                                                        \
+    }                                                                                              \
+    if (bias) {                                                                                    \
+        const v4 bias0 = vld1q_f32(bias), bias1 = vld1q_f32(bias + 4);                             \
+        E_##rows(X_ADD) E_##rows(Y_ADD) bias += STRIP;                                             \
+    }                                                                                              \
+    const v4 zero = vdupq_n_f32(0.0f);                                                             \
+    if (act == KERN_ACT_RELU) {                                                                    \
+        E_##rows(X_RELU) E_##rows(Y_RELU)                                                          \
+    }                                                                                              \
+    E_##rows(C_STORE2) NEXT
+
 #define CTILE(rows)                                                                                \
     static void TILE(ctile_##rows)(const struct neon_ctile *t) {                                   \
         C_LOCALS                                                                                   \
@@ -189,23 +209,7 @@ static inline void store_last(float *p, v4 v, unsigned skip) {
             q1 = q2 = vdupq_n_f32(0.0f);                                                           \
             (void)q1, (void)q2;                                                                    \
             A_LOAD_##rows B_LOAD_2 E_##rows(X_MUL) E_##rows(Y_MUL)                                 \
-                K_LOOP(A_LOAD_##rows B_LOAD_2, E_##rows(X_FMA) E_##rows(Y_FMA)) if (into) {        \
-                E_##rows(C_INTO2) continue;                                                        \
-            }                                                                                      \
-            if (add) {                                                                             \
-                E_##rows(C_MIX2) c = c_strip;                                                      \
-            } else if (scaled) {                                                                   \
-                E_##rows(X_ALPHA) E_##rows(Y_ALPHA)                                                \
-            }                                                                                      \
-            if (bias) {                                                                            \
-                const v4 bias0 = vld1q_f32(bias), bias1 = vld1q_f32(bias + 4);                     \
-                E_##rows(X_ADD) E_##rows(Y_ADD) bias += STRIP;                                     \
-            }                                                                                      \
-            const v4 zero = vdupq_n_f32(0.0f);                                                     \
-            if (act == KERN_ACT_RELU) {                                                            \
-                E_##rows(X_RELU) E_##rows(Y_RELU)                                                  \
-            }                                                                                      \
-            E_##rows(C_STORE2)                                                                     \
+                K_LOOP(A_LOAD_##rows B_LOAD_2, E_##rows(X_FMA) E_##rows(Y_FMA)) C_END2(rows, )     \
         }                                                                                          \
     }                                                                                              \
     static void TILE(qtile_##rows)(const struct neon_ctile *t) {                                   \
@@ -244,6 +248,106 @@ CTILE(8)
 #ifndef TILE_IN_ORDER
 CTILE(10)
 CTILE(12)
+#endif
+
+/* ---- Panel tiles: loads walk on by themselves ---- */
+
+#ifdef TILE_IN_ORDER
+#define LOAD_PAIR(low, high, p)                                                                    \
+    low = load4(p), high = load4(p + 4);                                                           \
+    p += 8;
+#define LOAD_ONE(v, p)                                                                             \
+    v = load4(p);                                                                                  \
+    p += 4;
+#define P_RUN(LOADS, FMAS)                                                                         \
+    if (n & 1) {                                                                                   \
+        LOADS FMAS                                                                                 \
+    }                                                                                              \
+    for (n >>= 1; n; n--) {                                                                        \
+        LOADS FMAS LOADS FMAS WALK(a);                                                             \
+        WALK(b);                                                                                   \
+    }
+#else
+/* Volatile, or the compiler wants all of a step's at once. */
+#define LOAD_PAIR(low, high, p)                                                                    \
+    __asm__ volatile("ldp %q0, %q1, [%2], #32"                                                     \
+                     : "=w"(low), "=w"(high), "+r"(p)                                              \
+                     : "m"(*(const float(*)[8])(p)));
+#define LOAD_ONE(v, p)                                                                             \
+    __asm__ volatile("ldr %q0, [%1], #16" : "=w"(v), "+r"(p) : "m"(*(const float(*)[4])(p)));
+#define P_RUN(LOADS, FMAS)                                                                         \
+    if (n) {                                                                                       \
+        do {                                                                                       \
+            LOADS FMAS                                                                             \
+        } while (--n);                                                                             \
+    }
+#endif
+#define P_LOAD_4  LOAD_ONE(q0, a) LOAD_PAIR(b0, b1, b)
+#define P_LOAD_5  LOAD_PAIR(q0, q1, a) LOAD_PAIR(b0, b1, b)
+#define P_LOAD_6  P_LOAD_5
+#define P_LOAD_8  P_LOAD_5
+#define P_LOAD_10 LOAD_PAIR(q0, q1, a) LOAD_ONE(q2, a) LOAD_PAIR(b0, b1, b)
+#define P_LOAD_12 P_LOAD_10
+
+/* An update: rows of a panel lie one after the other. */
+#ifdef TILE_IN_ORDER
+#define P_INTO2(r)                                                                                 \
+    {                                                                                              \
+        v4 c0 = vld1q_f32(c + 8 * (r)), c1 = vld1q_f32(c + 8 * (r) + 4);                           \
+        c0 = vfmaq_f32(c0, x##r, alpha);                                                           \
+        c1 = vfmaq_f32(c1, y##r, alpha);                                                           \
+        vst1q_f32(c + 8 * (r), c0);                                                                \
+        vst1q_f32(c + 8 * (r) + 4, c1);                                                            \
+    }
+#else /* by pairs, which the compiler would break up */
+#define P_INTO2(r)                                                                                 \
+    {                                                                                              \
+        v4 c0, c1;                                                                                 \
+        __asm__ volatile("ldp %q0, %q1, [%2]"                                                      \
+                         : "=w"(c0), "=w"(c1)                                                      \
+                         : "r"(c), "m"(*(const float(*)[8])c));                                    \
+        c0 = vfmaq_f32(c0, x##r, alpha);                                                           \
+        c1 = vfmaq_f32(c1, y##r, alpha);                                                           \
+        __asm__ volatile("stp %q1, %q2, [%0], #32" : "+r"(c) : "w"(c0), "w"(c1) : "memory");       \
+    }
+#endif
+#define P_NEXT b_strip += t->b_strip, c_strip += t->c_strip;
+
+#define PTILE(rows)                                                                                \
+    static void TILE(ptile_##rows)(const struct neon_ctile *t) {                                   \
+        const size_t b_jump = t->b_run - t->len * STRIP, ldc = t->ldc, len = t->len;               \
+        const bool add = t->end.add, scaled = t->end.alpha != 1.0f;                                \
+        const enum kern_act act = t->end.act;                                                      \
+        const float *b_strip = t->b, *bias = t->end.bias;                                          \
+        const bool into = add && !bias && act == KERN_ACT_NONE;                                    \
+        const v4 alpha = vdupq_n_f32(t->end.alpha);                                                \
+        float *c_strip = t->c;                                                                     \
+        for (size_t strips = t->strips; strips; strips--) {                                        \
+            const float *a = t->a, *b = b_strip;                                                   \
+            float *c = c_strip;                                                                    \
+            v4 q0, q1, q2, b0, b1;                                                                 \
+            q1 = q2 = vdupq_n_f32(0.0f);                                                           \
+            (void)q1, (void)q2;                                                                    \
+            P_LOAD_##rows E_##rows(X_MUL)                                                          \
+                E_##rows(Y_MUL) for (size_t run = t->runs, n = len - 1;;) {                        \
+                P_RUN(P_LOAD_##rows, E_##rows(X_FMA) E_##rows(Y_FMA)) if (--run == 0) break;       \
+                b += b_jump;                                                                       \
+                n = len;                                                                           \
+            }                                                                                      \
+            if (into && ldc == STRIP) {                                                            \
+                E_##rows(P_INTO2) P_NEXT continue;                                                 \
+            }                                                                                      \
+            C_END2(rows, P_NEXT)                                                                   \
+        }                                                                                          \
+    }
+
+PTILE(4)
+PTILE(5)
+PTILE(6)
+PTILE(8)
+#ifndef TILE_IN_ORDER
+PTILE(10)
+PTILE(12)
 #endif
 
 /* ---- Row tiles ---- */
@@ -346,17 +450,31 @@ static inline v4 load_rest(const float *p, size_t n) {
     s##i##1 = vfmaq_f32(s##i##1, x, w1);                                                           \
     s##i##2 = vfmaq_f32(s##i##2, x, w2);                                                           \
     s##i##3 = vfmaq_f32(s##i##3, x, w3);
-/* Eight floats along k, and on. In order of execution, or the compiler wants all of a step's at
- * once. */
+/* Eight floats along k of four rows that follow each other in a panel. */
 #ifdef TILE_IN_ORDER
-#define LOAD_PAIR(low, high, p)                                                                    \
-    low = load4(p), high = load4(p + 4);                                                           \
-    p += 8;
-#else
-#define LOAD_PAIR(low, high, p)                                                                    \
-    __asm__ volatile("ldp %q0, %q1, [%2], #32"                                                     \
-                     : "=w"(low), "=w"(high), "+r"(p)                                              \
-                     : "m"(*(const float(*)[8])(p)));
+#define D_PANEL_VECTORS v4 w0, w1, w2, w3, u0, u1, u2, u3;
+#define D_PANEL                                                                                    \
+    w0 = load4(panel), u0 = load4(panel + 4), w1 = load4(panel + 8), u1 = load4(panel + 12);       \
+    w2 = load4(panel + 16), u2 = load4(panel + 20), w3 = load4(panel + 24);                        \
+    u3 = load4(panel + 28);                                                                        \
+    panel += panel_step;
+#else /* one instruction for four vectors, which have to be neighbours */
+#define D_PANEL_VECTORS                                                                            \
+    register v4 w0 __asm__("v16");                                                                 \
+    register v4 u0 __asm__("v17");                                                                 \
+    register v4 w1 __asm__("v18");                                                                 \
+    register v4 u1 __asm__("v19");                                                                 \
+    register v4 w2 __asm__("v20");                                                                 \
+    register v4 u2 __asm__("v21");                                                                 \
+    register v4 w3 __asm__("v22");                                                                 \
+    register v4 u3 __asm__("v23");
+#define D_PANEL                                                                                    \
+    __asm__ volatile("ld1 {%0.4s, %1.4s, %2.4s, %3.4s}, [%4], #64"                                 \
+                     : "=w"(w0), "=w"(u0), "=w"(w1), "=w"(u1), "+r"(panel)                         \
+                     : "m"(*(const float(*)[16])panel));                                           \
+    __asm__ volatile("ld1 {%0.4s, %1.4s, %2.4s, %3.4s}, [%4], %5"                                  \
+                     : "=w"(w2), "=w"(u2), "=w"(w3), "=w"(u3), "+r"(panel)                         \
+                     : "r"(panel_jump), "m"(*(const float(*)[16])panel));
 #endif
 #define D_TWO(i)                                                                                   \
     LOAD_PAIR(x, z, a##i)                                                                          \
@@ -379,11 +497,19 @@ static inline v4 load_rest(const float *p, size_t n) {
 
 #define DTILE(rows)                                                                                \
     static void TILE(dot_##rows)(const struct neon_dtile *t) {                                     \
-        const float *b0 = t->b, *b1 = b0 + t->ldb, *b2 = b1 + t->ldb, *b3 = b2 + t->ldb;           \
+        const size_t panel_step = t->panel_step;                                                   \
+        const size_t panel_jump = (panel_step - 16) * sizeof(float);                               \
+        (void)panel_jump;                                                                          \
+        const float *panel = t->panel;                                                             \
         const v4 zero = vdupq_n_f32(0.0f);                                                         \
         v4 x, z;                                                                                   \
         size_t k = t->len;                                                                         \
-        E_##rows(D_A) E_##rows(D_ZERO) for (; k >= 8; k -= 8) {                                    \
+        E_##rows(D_A) E_##rows(D_ZERO) for (size_t panels = t->panels; panels; panels--) {         \
+            D_PANEL_VECTORS                                                                        \
+            D_PANEL E_##rows(D_TWO)                                                                \
+        }                                                                                          \
+        const float *b0 = t->b, *b1 = b0 + t->ldb, *b2 = b1 + t->ldb, *b3 = b2 + t->ldb;           \
+        for (; k >= 8; k -= 8) {                                                                   \
             v4 w0, w1, w2, w3, u0, u1, u2, u3;                                                     \
             LOAD_PAIR(w0, u0, b0)                                                                  \
             LOAD_PAIR(w1, u1, b1)                                                                  \
@@ -423,6 +549,15 @@ const struct neon_tiles TILE(neon_tiles) = {
 #ifndef TILE_IN_ORDER
               [10] = TILE(ctile_10),
               [12] = TILE(ctile_12)
+#endif
+    },
+    .panel = {[4] = TILE(ptile_4),
+              [5] = TILE(ptile_5),
+              [6] = TILE(ptile_6),
+              [8] = TILE(ptile_8),
+#ifndef TILE_IN_ORDER
+              [10] = TILE(ptile_10),
+              [12] = TILE(ptile_12)
 #endif
     },
     .quarter = {[1] = TILE(qtile_1),

@@ -61,6 +61,13 @@ static const struct {
     [KERN_GEMM_W8] = {5, {IN(F32), IN(I8), IN(F32), OUT(F32), IN_OPT(F32)}},
 };
 
+unsigned kern_op_operands(enum kern_op op) {
+    return OPS[op].count;
+}
+bool kern_op_only_writes(enum kern_op op, unsigned arg) {
+    return OPS[op].args[arg].mode == W;
+}
+
 struct range {
     uint64_t first, end; /* bytes */
 };

@@ -7,9 +7,9 @@
 #include "sotto/base/mem.h"
 #include "sotto/base/num.h"
 
-#include "kern_int.h"
+#include "src/panels.h"
 
-#define UNPACK_PIECE 16384u /* parameters unpacked at a time for a device */
+#define UNPACK_PIECE 16384u /* parameters unpacked at a time for a device, into panels */
 
 struct kern_exec {
     const struct kern_program *p;
@@ -22,6 +22,7 @@ struct kern_exec {
     size_t stride;
     unsigned char *scratch;
     size_t scratch_bytes;
+    struct kern_panels panels;            /* weights that do not lie in layout order */
     double (*metrics)[KERN_METRIC_COUNT]; /* [lanes] */
     double *seconds;                      /* [instr_count] */
     bool profile;
@@ -49,10 +50,13 @@ unsigned char *kern_exec_arena(const struct kern_exec *e, uint32_t lane) {
     return e->arena + lane * e->stride;
 }
 
-/* Bytes of a lane's arena, in and out; src NULL writes zeros. */
-static void put(struct kern_exec *e, uint32_t lane, uint64_t offset, const void *src,
-                uint64_t bytes) {
-    if (e->dev)
+/* Bytes of a lane's arena, in and out; src NULL writes zeros. buffer: whose bytes they are, or
+ * KERN_NONE for parameters, state, anchor. */
+static void put_buffer(struct kern_exec *e, uint32_t lane, uint32_t buffer, uint64_t offset,
+                       const void *src, uint64_t bytes) {
+    if (src && e->panels.count)
+        kern_panels_write(&e->panels, e->p, kern_exec_arena(e, lane), buffer, offset, src, bytes);
+    else if (e->dev)
         e->backend->device->write(e->dev, lane, offset, src, bytes);
     else if (src)
         memcpy(kern_exec_arena(e, lane) + offset, src, bytes);
@@ -60,12 +64,24 @@ static void put(struct kern_exec *e, uint32_t lane, uint64_t offset, const void 
         memset(kern_exec_arena(e, lane) + offset, 0, bytes);
 }
 
-static void get(const struct kern_exec *e, uint32_t lane, uint64_t offset, void *dst,
+static void put(struct kern_exec *e, uint32_t lane, uint64_t offset, const void *src,
                 uint64_t bytes) {
-    if (e->dev)
+    put_buffer(e, lane, KERN_NONE, offset, src, bytes);
+}
+
+static void get_buffer(const struct kern_exec *e, uint32_t lane, uint32_t buffer, uint64_t offset,
+                       void *dst, uint64_t bytes) {
+    if (e->panels.count)
+        kern_panels_read(&e->panels, e->p, kern_exec_arena(e, lane), buffer, offset, dst, bytes);
+    else if (e->dev)
         e->backend->device->read(e->dev, lane, offset, dst, bytes);
     else
         memcpy(dst, kern_exec_arena(e, lane) + offset, bytes);
+}
+
+static void get(const struct kern_exec *e, uint32_t lane, uint64_t offset, void *dst,
+                uint64_t bytes) {
+    get_buffer(e, lane, KERN_NONE, offset, dst, bytes);
 }
 
 static void clear_buffers(struct kern_exec *e) {
@@ -81,7 +97,7 @@ static void clear_buffers(struct kern_exec *e) {
 }
 
 /* What a program needs on the host: rows, arena, scratch. NOMEM without a message. */
-static enum sotto_status prepare_host(struct kern_exec *e) {
+static enum sotto_status prepare_host(struct kern_exec *e, bool panels) {
     const struct kern_program *p = e->p;
     uint32_t n = p->instr_count ? p->instr_count : 1;
     e->impl = mem_array(n, sizeof(*e->impl));
@@ -96,6 +112,8 @@ static enum sotto_status prepare_host(struct kern_exec *e) {
         if (need > e->scratch_bytes)
             e->scratch_bytes = need;
     }
+    if (panels && kern_panels_plan(p, &e->panels) != SOTTO_OK)
+        return SOTTO_NOMEM;
     e->arena = mem_alloc_aligned(arena_bytes, KERN_ALIGN);
     if (!e->arena)
         return SOTTO_NOMEM;
@@ -107,9 +125,9 @@ static enum sotto_status prepare_host(struct kern_exec *e) {
     return SOTTO_OK;
 }
 
-enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct kern_backend *b,
-                                      uint32_t lanes, struct kern_exec **out,
-                                      struct sotto_error *err) {
+static enum sotto_status new_exec(const struct kern_program *p, const struct kern_backend *b,
+                                  uint32_t lanes, bool panels, struct kern_exec **out,
+                                  struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct kern_exec *e = NULL;
     *out = NULL;
@@ -130,7 +148,7 @@ enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct
     if (b->device) {
         TRY(b->device->ready(err));
         TRY(b->device->open(p, lanes, &e->dev, err));
-    } else if (prepare_host(e) != SOTTO_OK) {
+    } else if (prepare_host(e, panels) != SOTTO_OK) {
         TRY_FAIL(err, SOTTO_NOMEM,
                  "kernels: no memory for %u arenas of %llu and scratch of %zu bytes", lanes,
                  (unsigned long long)p->arena_bytes, e->scratch_bytes);
@@ -141,6 +159,18 @@ enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct
 out:
     kern_exec_free(e);
     return status;
+}
+
+enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct kern_backend *b,
+                                      uint32_t lanes, struct kern_exec **out,
+                                      struct sotto_error *err) {
+    return new_exec(p, b, lanes, b->panels, out, err);
+}
+
+enum sotto_status kern_exec_new_plain(const struct kern_program *p, const struct kern_backend *b,
+                                      uint32_t lanes, struct kern_exec **out,
+                                      struct sotto_error *err) {
+    return new_exec(p, b, lanes, false, out, err);
 }
 
 enum sotto_status kern_exec_new(const struct kern_program *p, const struct kern_backend *b,
@@ -155,6 +185,7 @@ void kern_exec_free(struct kern_exec *e) {
         e->backend->device->close(e->dev);
     mem_free_aligned(e->scratch);
     mem_free_aligned(e->arena);
+    kern_panels_deinit(&e->panels);
     mem_free(e->metrics);
     mem_free(e->seconds);
     mem_free((void *)e->runs_on);
@@ -181,7 +212,8 @@ static enum sotto_status check_step(const struct kern_exec *e, const struct kern
 static void run_on_host(struct kern_exec *e, uint32_t lane, const struct kern_step *step,
                         double metrics[KERN_METRIC_COUNT]) {
     const struct kern_program *p = e->p;
-    struct kern_ctx c = {kern_exec_arena(e, lane), p->buffers, step, metrics, e->scratch};
+    struct kern_ctx c = {kern_exec_arena(e, lane), p->buffers, step, metrics, e->scratch,
+                         e->panels.flags};
     for (uint32_t i = 0; i < p->instr_count; i++) {
         uint64_t start = e->profile ? clock_mono_ns() : 0;
         e->impl[i]->run(&c, &p->instrs[i]);
@@ -320,7 +352,7 @@ static enum sotto_status unpack_by_pieces(struct kern_exec *e, uint32_t lane,
 enum sotto_status kern_exec_unpack_lane(struct kern_exec *e, uint32_t lane, kern_unpack_fn *unpack,
                                         void *ctx, struct sotto_error *err) {
     const struct kern_program *p = e->p;
-    if (e->dev) {
+    if (e->dev || e->panels.count) {
         const enum sotto_status status = unpack_by_pieces(e, lane, unpack, ctx, err);
         if (status != SOTTO_OK)
             return status;
@@ -360,7 +392,7 @@ void kern_exec_write(struct kern_exec *e, uint32_t buffer, const void *src) {
     void *host = e->dev ? kern_exec_host(e, buffer) : NULL;
     if (host)
         memcpy(host, src, kern_buffer_bytes(b));
-    put(e, 0, b->offset, src, kern_buffer_bytes(b));
+    put_buffer(e, 0, buffer, b->offset, src, kern_buffer_bytes(b));
 }
 
 void kern_exec_read(const struct kern_exec *e, uint32_t buffer, void *dst) {
@@ -370,7 +402,7 @@ void kern_exec_read(const struct kern_exec *e, uint32_t buffer, void *dst) {
         for (unsigned i = 0; i < KERN_METRIC_COUNT; i++)
             sums[i] = (float)e->metrics[0][i];
     else
-        get(e, 0, b->offset, dst, kern_buffer_bytes(b));
+        get_buffer(e, 0, buffer, b->offset, dst, kern_buffer_bytes(b));
 }
 
 uint64_t kern_exec_bytes(const struct kern_exec *e) {
@@ -392,6 +424,8 @@ void kern_exec_report(const struct kern_exec *e, struct buf *out) {
     buf_printf(out, "backend %s (%s): %u instructions, %u buffers, arena %llu bytes, scratch %zu\n",
                e->backend->name, kern_backend_kernel_set(e->backend), p->instr_count,
                p->buffer_count, (unsigned long long)p->arena_bytes, e->scratch_bytes);
+    if (e->panels.count)
+        buf_printf(out, "%u buffers in panels\n", e->panels.count);
     if (e->dev)
         buf_printf(out, "a step: %u dispatches, %u barriers, %u instructions on the host\n",
                    counts.dispatches, counts.barriers, counts.on_cpu);

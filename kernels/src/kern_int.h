@@ -14,7 +14,9 @@ struct kern_ctx {
     const struct kern_step *step;
     double *metrics; /* [KERN_METRIC_COUNT], summed over runs */
     unsigned char
-        *scratch; /* at least what the row's scratch function asked for, 64-byte aligned */
+        *scratch;          /* at least what the row's scratch function asked for, 64-byte aligned */
+    const uint8_t *panels; /* [buffer]: KERN_PANEL_IN where it lies in panels (src/panels.h); NULL:
+                              everything is in layout order */
 };
 
 typedef void kern_fn(const struct kern_ctx *c, const struct kern_instr *in);
@@ -71,11 +73,20 @@ struct kern_backend {
     const char *kernel_set;
     struct kern_impl ops[KERN_OP_COUNT];
     const struct kern_device_ops *device; /* NULL: the host, by ops */
+    bool panels;                          /* its GEMM takes weights in panels: see src/panels.h */
 };
 
 /* The row that runs an instruction on the host: the processor's own, else "cpu", else "ref". */
 const struct kern_impl *kern_host_impl(enum kern_op op);
-/* A lane's arena of a program on the host. */
+/* The operands that an instruction has at most, and whether it only writes one of them (with beta
+ * it reads it too). */
+unsigned kern_op_operands(enum kern_op op);
+bool kern_op_only_writes(enum kern_op op, unsigned arg);
+/* kern_exec_new_lanes with everything in layout order: for who reaches into the arena. */
+enum sotto_status kern_exec_new_plain(const struct kern_program *p, const struct kern_backend *b,
+                                      uint32_t lanes, struct kern_exec **out,
+                                      struct sotto_error *err);
+/* A lane's arena of a program on the host that was made by kern_exec_new_plain. */
 unsigned char *kern_exec_arena(const struct kern_exec *e, uint32_t lane);
 
 extern const struct kern_backend kern_ref;    /* complete: the oracle */

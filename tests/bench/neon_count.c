@@ -110,6 +110,11 @@ static const struct count_case CASES[] = {
      0.875f},
 };
 
+/* A dense layer's: B, or dW's C, is a parameter and lies as the backend likes it. */
+static bool of_layer(const struct count_case *c) {
+    return c->op == KERN_GEMM && c->traffic;
+}
+
 static bool is_gemm(const struct count_case *c) {
     return c->op == KERN_GEMM || c->op == KERN_GEMM_I8 || c->op == KERN_GEMM_BF16 ||
            c->op == KERN_GEMM_F16;
@@ -149,16 +154,22 @@ static void build(struct one *o, const struct count_case *c) {
         o->instr.u.conv = *v;
         w = v->kernel_h * v->kernel_w * v->in_c * v->out_c;
     }
+    const unsigned weights = c->gemm.trans_a ? 2 : 1;
     const uint32_t sizes[3] = {c->op == KERN_CONV2D_DX ? y : x, c->op == KERN_CONV2D_DW ? y : w,
                                c->op == KERN_CONV2D_DX   ? x
                                : c->op == KERN_CONV2D_DW ? w
                                                          : y};
     for (unsigned i = 0; i < 3; i++)
-        o->instr.args[i] = add(o,
-                               c->op != KERN_GEMM_I8 ? KERN_F32
-                               : i < 2               ? KERN_I8
-                                                     : KERN_I32,
-                               KERN_ROLE_TEMP, sizes[i]);
+        o->instr.args[i] =
+            add(o,
+                c->op != KERN_GEMM_I8 ? KERN_F32
+                : i < 2               ? KERN_I8
+                                      : KERN_I32,
+                of_layer(c) && i == weights ? KERN_ROLE_PARAM : KERN_ROLE_TEMP, sizes[i]);
+    if (of_layer(c)) {
+        o->p.param_offset = o->buffers[o->instr.args[weights]].offset;
+        o->p.param_count = sizes[weights];
+    }
     if (c->op == KERN_CONV2D)
         o->instr.args[3] = add(o, KERN_F32, KERN_ROLE_TEMP, v->out_c);
 }
