@@ -34,13 +34,13 @@ static enum sotto_status reserve(struct sim_profile *p, uint32_t count) {
 
 enum sotto_status profile_take(struct sim_profile *p, struct trainer *t) {
     const struct kern_program *program = trainer_program(t);
-    const double *seconds = kern_exec_profile_seconds(trainer_exec(t));
+    const double *seconds = trainer_seconds(t);
     const enum sotto_status status = reserve(p, program->instr_count);
     for (uint32_t i = 0; i < program->instr_count && status == SOTTO_OK; i++) {
         struct sim_instr_time *to = &p->instr[i];
         if (!to->name[0])
             instr_name(&program->instrs[i], to->name, sizeof to->name);
-        to->seconds += seconds[i];
+        to->seconds += seconds ? seconds[i] : 0.0;
         to->flops += kern_instr_flops(&program->instrs[i]) * (double)p->steps;
     }
     p->steps = 0;

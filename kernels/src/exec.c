@@ -23,9 +23,10 @@ struct kern_exec {
     unsigned char *scratch;
     size_t scratch_bytes;
     struct kern_panels panels;            /* weights that do not lie in layout order */
+    bool lost;                            /* the device that was asked for */
     double (*metrics)[KERN_METRIC_COUNT]; /* [lanes] */
     double *seconds;                      /* [instr_count] */
-    bool profile;
+    double *profile;                      /* where a run adds to: NULL or seconds, or another's */
 };
 
 /* The row for an instruction: the backend's own, else the processor's, else the reference, which
@@ -138,6 +139,9 @@ static enum sotto_status new_exec(const struct kern_program *p, const struct ker
     e = mem_zalloc(sizeof(*e));
     if (!e)
         TRY_FAIL(err, SOTTO_NOMEM, "kernels: no memory for a program");
+    e->lost = b->device && b->device->lost();
+    if (e->lost) /* whoever chose it goes on, like the programs it had then */
+        b = kern_backend_host();
     e->p = p;
     e->backend = b;
     e->lanes = lanes;
@@ -218,7 +222,7 @@ static void run_on_host(struct kern_exec *e, uint32_t lane, const struct kern_st
         uint64_t start = e->profile ? clock_mono_ns() : 0;
         e->impl[i]->run(&c, &p->instrs[i]);
         if (e->profile)
-            e->seconds[i] += (double)(clock_mono_ns() - start) * 1e-9;
+            e->profile[i] += (double)(clock_mono_ns() - start) * 1e-9;
     }
 }
 
@@ -412,7 +416,7 @@ uint64_t kern_exec_bytes(const struct kern_exec *e) {
 }
 
 void kern_exec_counts(const struct kern_exec *e, struct kern_device_counts *out) {
-    *out = (struct kern_device_counts){0};
+    *out = (struct kern_device_counts){.lost = e->lost};
     if (e->dev)
         e->backend->device->counts(e->dev, out);
 }
@@ -443,7 +447,13 @@ void kern_exec_report(const struct kern_exec *e, struct buf *out) {
 }
 
 void kern_exec_profile(struct kern_exec *e, bool on) {
-    e->profile = on;
+    kern_exec_profile_into(e, on ? e->seconds : NULL);
+}
+
+void kern_exec_profile_into(struct kern_exec *e, double *seconds) {
+    e->profile = seconds;
+    if (e->dev)
+        e->backend->device->profile(e->dev, seconds);
 }
 
 const double *kern_exec_profile_seconds(const struct kern_exec *e) {

@@ -49,6 +49,7 @@ static inline void kern_sums_add(const struct kern_sums *s, uint32_t step, uint3
 struct kern_dev;
 struct kern_device_ops {
     enum sotto_status (*ready)(struct sotto_error *err); /* UNSUPPORTED: why there is no device */
+    bool (*lost)(void); /* there was one in this process */
     const char *(*kernel_set)(void);
     bool (*has)(enum kern_op op);
     enum sotto_status (*open)(const struct kern_program *p, uint32_t lanes, struct kern_dev **out,
@@ -65,6 +66,8 @@ struct kern_device_ops {
     void (*counts)(const struct kern_dev *d, struct kern_device_counts *out);
     /* What instruction i runs on and why, when not here; "" otherwise. */
     const char *(*elsewhere)(const struct kern_dev *d, uint32_t i);
+    /* Adds every instruction's seconds to seconds from now on; NULL: no more. */
+    void (*profile)(struct kern_dev *d, double *seconds);
 };
 
 /* One backend: every instruction that it lacks is run by "cpu" or, failing that, by "ref". */
@@ -88,6 +91,9 @@ enum sotto_status kern_exec_new_plain(const struct kern_program *p, const struct
                                       struct sotto_error *err);
 /* A lane's arena of a program on the host that was made by kern_exec_new_plain. */
 unsigned char *kern_exec_arena(const struct kern_exec *e, uint32_t lane);
+
+/* Profiles a program on the host into another's seconds; NULL: off. */
+void kern_exec_profile_into(struct kern_exec *e, double *seconds);
 
 extern const struct kern_backend kern_ref;    /* complete: the oracle */
 extern const struct kern_backend kern_vulkan; /* only where it is built */

@@ -39,20 +39,24 @@ enum sotto_status gpu_fail(struct sotto_error *err, VkResult r, const char *call
 
 /* ---- What a device can ---- */
 
-static uint32_t compute_family(VkPhysicalDevice physical) {
+/* bits (may be NULL): of its clock. */
+static uint32_t compute_family(VkPhysicalDevice physical, uint32_t *bits) {
     VkQueueFamilyProperties families[16];
     uint32_t n = ARRAY_LEN(families);
     vkGetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
     for (uint32_t i = 0; i < n; i++)
-        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT && families[i].queueCount > 0)
+        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT && families[i].queueCount > 0) {
+            if (bits)
+                *bits = families[i].timestampValidBits;
             return i;
+        }
     return KERN_NONE;
 }
 
 const char *gpu_problem(VkPhysicalDevice physical, const VkPhysicalDeviceProperties *p,
                         uint32_t *family) {
     const VkPhysicalDeviceLimits *l = &p->limits;
-    *family = compute_family(physical);
+    *family = compute_family(physical, NULL);
     if (p->apiVersion < VK_API_VERSION_1_1)
         return "it is older than Vulkan 1.1";
     if (*family == KERN_NONE)
@@ -158,7 +162,7 @@ enum sotto_status gpu_open(struct gpu *g, VkPhysicalDevice physical, struct sott
     const float priority = 1.0f;
     g->physical = physical;
     vkGetPhysicalDeviceProperties(physical, &g->properties);
-    (void)gpu_problem(physical, &g->properties, &g->family);
+    g->family = compute_family(physical, &g->timestamp_bits);
     gpu_features(physical, &g->properties, g->config.disabled, &g->storage_16bit, &g->int8_dot,
                  &g->subgroup_arithmetic, &g->subgroup);
     choose_memory(g);

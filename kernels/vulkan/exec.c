@@ -126,6 +126,21 @@ static enum sotto_status size_up(struct kern_dev *d, struct sotto_error *err) {
 
 /* ---- Command buffers ---- */
 
+enum sotto_status gpu_descriptor_pool(struct gpu *g, uint32_t sets, VkDescriptorPool *out,
+                                      struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    VkDescriptorPoolSize sizes[] = {
+        {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, GPU_STORAGE_MAX * (sets ? sets : 1)},
+        {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, sets ? sets : 1}};
+    VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+                                       .maxSets = sets ? sets : 1,
+                                       .poolSizeCount = ARRAY_LEN(sizes),
+                                       .pPoolSizes = sizes};
+    GPU_TRY(vkCreateDescriptorPool(g->device, &info, NULL, out));
+out:
+    return status;
+}
+
 static enum sotto_status make_pools(struct kern_dev *d, uint32_t sets, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct gpu *g = d->g;
@@ -133,17 +148,9 @@ static enum sotto_status make_pools(struct kern_dev *d, uint32_t sets, struct so
                                     .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                     .queueFamilyIndex = g->family};
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    VkDescriptorPoolSize sizes[] = {
-        {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, GPU_STORAGE_MAX * (sets ? sets : 1)},
-        {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, sets ? sets : 1}};
-    VkDescriptorPoolCreateInfo descriptors = {.sType =
-                                                  VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
-                                              .maxSets = sets ? sets : 1,
-                                              .poolSizeCount = ARRAY_LEN(sizes),
-                                              .pPoolSizes = sizes};
     GPU_TRY(vkCreateCommandPool(g->device, &pool, NULL, &d->commands));
     GPU_TRY(vkCreateFence(g->device, &fence, NULL, &d->fence));
-    GPU_TRY(vkCreateDescriptorPool(g->device, &descriptors, NULL, &d->sets));
+    TRY(gpu_descriptor_pool(g, sets, &d->sets, err));
 out:
     return status;
 }
@@ -241,6 +248,39 @@ out:
     return status;
 }
 
+enum sotto_status gpu_record_segment(struct kern_dev *d, struct gpu_recorder *r,
+                                     const struct gpu_segment *s, VkCommandBuffer *out,
+                                     struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    uint32_t end = s->first + s->count, query = gpu_segment_query(d, s);
+    TRY(begin(d, true, out, err));
+    r->cb = *out;
+    r->pending_count = 0;
+    if (s->first > 0) /* the host has changed what follows reads; submitting makes it visible */
+        barrier(r->cb, COMPUTE | TRANSFER,
+                VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, COMPUTE,
+                VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+    if (r->queries) {
+        vkCmdResetQueryPool(r->cb, r->queries, query, s->count + 1);
+        vkCmdWriteTimestamp(r->cb, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, query++);
+    }
+    for (uint32_t k = s->first; k < end; k++) {
+        if (!gpu_rows[d->p->instrs[k].op](r, &d->p->instrs[k]))
+            TRY_FAIL(err, SOTTO_INTERNAL, "vulkan: instr %u %s could not be recorded", k,
+                     kern_op_name(d->p->instrs[k].op));
+        if (r->queries) { /* one after the other, so that each one's time is its own */
+            gpu_barrier(r);
+            vkCmdWriteTimestamp(r->cb, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, r->queries, query++);
+        }
+    }
+    if (end < d->p->instr_count) /* the host reads what follows */
+        barrier(r->cb, COMPUTE, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
+    GPU_TRY(vkEndCommandBuffer(r->cb));
+out:
+    return status;
+}
+
 /* The program in pieces: what the device runs in one, what the host runs between. */
 static enum sotto_status record_segments(struct kern_dev *d, struct gpu_recorder *r,
                                          struct sotto_error *err) {
@@ -252,23 +292,8 @@ static enum sotto_status record_segments(struct kern_dev *d, struct gpu_recorder
         while (i < d->p->instr_count && (d->why[i] == GPU_HERE) == here)
             i++;
         s->count = i - s->first;
-        if (!here)
-            continue;
-        TRY(begin(d, true, &s->cb, err));
-        r->cb = s->cb;
-        r->pending_count = 0;
-        if (s->first > 0) /* the host has changed what follows reads; submitting makes it visible */
-            barrier(s->cb, COMPUTE | TRANSFER,
-                    VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, COMPUTE,
-                    VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-        for (uint32_t k = s->first; k < i; k++)
-            if (!gpu_rows[d->p->instrs[k].op](r, &d->p->instrs[k]))
-                TRY_FAIL(err, SOTTO_INTERNAL, "vulkan: instr %u %s could not be recorded", k,
-                         kern_op_name(d->p->instrs[k].op));
-        if (i < d->p->instr_count) /* the host reads what follows */
-            barrier(s->cb, COMPUTE, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
-                    VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
-        GPU_TRY(vkEndCommandBuffer(s->cb));
+        if (here)
+            TRY(gpu_record_segment(d, r, s, &s->cb, err));
     }
 out:
     return status;
@@ -278,6 +303,7 @@ static enum sotto_status record(struct kern_dev *d, uint32_t sets, struct sotto_
     enum sotto_status status = SOTTO_OK;
     struct gpu_recorder r = {.g = d->g, .d = d, .p = d->p};
     TRY(make_pools(d, sets, err));
+    r.sets = d->sets;
     for (uint32_t slot = 0; slot < 2 * d->slots; slot++)
         TRY(record_prologue(d, slot, err));
     TRY(record_epilogue(d, err));
@@ -327,6 +353,7 @@ void gpu_exec_close(struct kern_dev *d) {
     if (!d)
         return;
     VkDevice device = d->g->device;
+    gpu_profile_deinit(d);
     vkDestroyDescriptorPool(device, d->sets, NULL);
     vkDestroyFence(device, d->fence, NULL);
     vkDestroyCommandPool(device, d->commands, NULL);
@@ -401,6 +428,7 @@ static const char *elsewhere(const struct kern_dev *d, uint32_t i) {
 
 static const struct kern_device_ops device_ops = {
     .ready = ready,
+    .lost = gpu_lost,
     .kernel_set = kernel_set,
     .has = has,
     .open = open_program,
@@ -412,6 +440,7 @@ static const struct kern_device_ops device_ops = {
     .bytes = bytes,
     .counts = counts,
     .elsewhere = elsewhere,
+    .profile = gpu_exec_profile,
 };
 
 const struct kern_backend kern_vulkan = {

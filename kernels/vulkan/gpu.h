@@ -91,6 +91,7 @@ struct gpu {
     bool unified;                   /* arena_type can be read and written by the host, fast */
     bool storage_16bit, int8_dot, subgroup_arithmetic;
     uint32_t subgroup;
+    uint32_t timestamp_bits;    /* of the queue's clock; 0: it has none */
     pthread_mutex_t queue_lock; /* submissions */
     atomic_bool lost;
     VkDescriptorSetLayout set_layout;
@@ -106,6 +107,7 @@ struct gpu {
 /* The selected device, opened at the first call; UNSUPPORTED with the reason when there is none,
  * when it is masked, or when it was lost. */
 enum sotto_status gpu_get(struct gpu **out, struct sotto_error *err);
+bool gpu_lost(void);
 /* Opens physical into *g, which is zeroed but for config. */
 enum sotto_status gpu_open(struct gpu *g, VkPhysicalDevice physical, struct sotto_error *err);
 void gpu_close(struct gpu *g);
@@ -213,6 +215,8 @@ struct gpu_recorder {
     uint32_t pending_count; /* since the last barrier */
     struct gpu_range pending[GPU_PENDING_MAX];
     const struct kern_program *p;
+    VkDescriptorPool sets;
+    VkQueryPool queries; /* NULL: no profile */
 };
 
 /* Emits an instruction's dispatches; false when this device cannot (limits, a failing driver). */
@@ -274,6 +278,16 @@ struct gpu_keep {
 };
 #define GPU_JOURNAL_BYTES ((uint64_t)128 << 20)
 
+/* A second recording of the program with a timestamp behind each instruction. */
+struct gpu_profile {
+    double *seconds; /* [instr_count], the caller's; NULL: off */
+    VkQueryPool queries;
+    VkDescriptorPool sets;
+    VkCommandBuffer *cbs; /* [segment_count]: NULL where the segment has none, or all when there is
+                             no clock */
+    uint64_t *ticks;      /* [instr_count + 1] */
+};
+
 struct kern_dev {
     struct gpu *g;
     const struct kern_program *p;
@@ -309,6 +323,7 @@ struct kern_dev {
     unsigned char *mirror; /* a lane's arena for instructions on the host, when not unified */
     unsigned char *scratch_host;
     uint64_t scratch_host_bytes;
+    struct gpu_profile profile;
     struct kern_exec *cpu; /* after a loss */
     uint32_t dispatches, barriers;
     uint64_t steps, submits;
@@ -331,6 +346,29 @@ enum sotto_status gpu_submit(struct kern_dev *d, const VkCommandBuffer *cbs, uin
 enum sotto_status gpu_transfer(struct kern_dev *d, const VkBufferCopy *copies, uint32_t count,
                                bool to_device);
 enum sotto_status gpu_wait(struct kern_dev *d);
+
+/* A segment's commands into a new buffer (exec.c). */
+enum sotto_status gpu_record_segment(struct kern_dev *d, struct gpu_recorder *r,
+                                     const struct gpu_segment *s, VkCommandBuffer *out,
+                                     struct sotto_error *err);
+enum sotto_status gpu_descriptor_pool(struct gpu *g, uint32_t sets, VkDescriptorPool *out,
+                                      struct sotto_error *err);
+
+/* ---- Profile (profile.c) ---- */
+
+/* Adds every instruction's seconds to seconds from now on; NULL: no more. */
+void gpu_exec_profile(struct kern_dev *d, double *seconds);
+/* What a step's segments are submitted as. */
+static inline VkCommandBuffer gpu_segment_buffer(const struct kern_dev *d, uint32_t s) {
+    return d->profile.seconds && d->profile.cbs[s] ? d->profile.cbs[s] : d->segments[s].cb;
+}
+/* A segment's first query; one more than it has instructions. */
+static inline uint32_t gpu_segment_query(const struct kern_dev *d, const struct gpu_segment *s) {
+    return s->first + (uint32_t)(s - d->segments);
+}
+/* After a step, when its submissions are done. */
+void gpu_profile_collect(struct kern_dev *d);
+void gpu_profile_deinit(struct kern_dev *d);
 
 /* ---- Without the device (keep.c) ---- */
 

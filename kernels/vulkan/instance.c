@@ -230,6 +230,13 @@ out:
     return status;
 }
 
+bool gpu_lost(void) {
+    pthread_mutex_lock(&state.lock);
+    bool lost = state.open && atomic_load(&state.gpu.lost);
+    pthread_mutex_unlock(&state.lock);
+    return lost;
+}
+
 void gpu_reset(void) {
     pthread_mutex_lock(&state.lock);
     if (state.open)

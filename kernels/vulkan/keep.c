@@ -179,6 +179,7 @@ enum sotto_status gpu_go_on_cpu(struct kern_dev *d, struct sotto_error *err) {
                        kept[k].bytes);
     }
     TRY(replay(d, err));
+    gpu_exec_profile(d, d->profile.seconds);
 out:
     if (status != SOTTO_OK) {
         kern_exec_free(d->cpu);

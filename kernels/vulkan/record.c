@@ -94,7 +94,7 @@ _Static_assert(sizeof(struct push) == 128, "what Vulkan 1.1 promises");
 
 static bool allocate_set(struct gpu_recorder *r, VkDescriptorSet *set) {
     VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                        .descriptorPool = r->d->sets,
+                                        .descriptorPool = r->sets,
                                         .descriptorSetCount = 1,
                                         .pSetLayouts = &r->g->set_layout};
     return vkAllocateDescriptorSets(r->g->device, &info, set) == VK_SUCCESS;

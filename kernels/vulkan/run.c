@@ -194,6 +194,11 @@ static void put_step(const struct run *r, uint32_t half, uint32_t k, uint32_t in
     }
 }
 
+/* Steps of the next submission: a host or a clock that takes part in a step sees it alone. */
+static uint32_t steps_at_once(const struct kern_dev *d) {
+    return d->on_cpu || d->profile.seconds ? 1 : d->next;
+}
+
 /* Fills a half with the steps from index on, up to n of them. */
 static void prepare(struct run *r, uint32_t half, uint32_t index, uint32_t n) {
     uint32_t left = r->count - index;
@@ -254,17 +259,18 @@ static enum sotto_status run_whole(struct run *r) {
     for (uint32_t k = 0; k < n; k++) {
         d->batch[buffers++] = d->prologues[r->half * d->slots + k];
         if (d->segment_count)
-            d->batch[buffers++] = d->segments[0].cb;
+            d->batch[buffers++] = gpu_segment_buffer(d, 0);
     }
     d->batch[buffers++] = d->epilogue;
     uint64_t start = clock_mono_ns();
     enum sotto_status status = gpu_submit(d, d->batch, buffers);
     if (status != SOTTO_OK)
         return status;
-    prepare(r, r->half ^ 1, r->done + n, d->next);
+    prepare(r, r->half ^ 1, r->done + n, steps_at_once(d));
     gpu_keep_steps(d, slot_at(d, r->half, 0), n);
     status = wait_for_steps(d);
-    learn(d, n, clock_mono_ns() - start);
+    if (!d->profile.seconds)
+        learn(d, n, clock_mono_ns() - start);
     return status;
 }
 
@@ -320,14 +326,18 @@ static enum sotto_status run_split(struct run *r) {
     for (uint32_t s = 0; s < d->segment_count; s++) {
         const struct gpu_segment *g = &d->segments[s];
         if (g->cb)
-            first[n++] = g->cb;
+            first[n++] = gpu_segment_buffer(d, s);
         if (n > 0) {
             TRY(gpu_submit(d, first, n));
             TRY(wait_for_steps(d));
             n = 0;
         }
-        for (uint32_t i = g->first; !g->cb && i < g->first + g->count; i++)
+        for (uint32_t i = g->first; !g->cb && i < g->first + g->count; i++) {
+            uint64_t start = d->profile.seconds ? clock_mono_ns() : 0;
             TRY(run_on_host(r, &d->p->instrs[i]));
+            if (d->profile.seconds)
+                d->profile.seconds[i] += (double)(clock_mono_ns() - start) * 1e-9;
+        }
     }
     TRY(gpu_submit(d, &d->epilogue, 1));
     TRY(wait_for_steps(d));
@@ -383,7 +393,7 @@ enum sotto_status gpu_exec_run(struct kern_dev *d, const struct kern_step *steps
                                struct sotto_error *err) {
     struct run r = {.d = d, .steps = steps, .count = count, .fill = fill, .ctx = ctx, .sums = sums};
     while (r.done < count && !d->cpu && !atomic_load(&d->g->lost)) {
-        prepare(&r, r.half, r.done, d->on_cpu ? 1 : d->next);
+        prepare(&r, r.half, r.done, steps_at_once(d));
         uint32_t n = r.ready[r.half];
         enum sotto_status status = gpu_keep_room(d, n);
         if (status == SOTTO_OK)
@@ -391,6 +401,8 @@ enum sotto_status gpu_exec_run(struct kern_dev *d, const struct kern_step *steps
         if (status != SOTTO_OK)
             break;
         collect(&r, n);
+        if (d->profile.seconds)
+            gpu_profile_collect(d);
         take(d);
         gpu_keep_done(d, n);
         d->steps += n;

@@ -180,6 +180,16 @@ static void leave(const struct trainer *t) {
         train_group_leave(t->group);
 }
 
+void trainer_profile(struct trainer *t, bool on) {
+    enter(t);
+    kern_exec_profile(t->engine.exec, on);
+    leave(t);
+}
+
+const double *trainer_seconds(struct trainer *t) {
+    return t->lane == 0 ? kern_exec_profile_seconds(t->engine.exec) : NULL;
+}
+
 uint64_t trainer_bytes(const struct trainer *t) {
     return kern_exec_bytes(t->engine.exec) + (uint64_t)t->order_cap * sizeof *t->order + sizeof *t;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sotto/base/clock.h"
 #include "sotto/base/io.h"
 #include "sotto/zoo.h"
 
@@ -285,6 +286,10 @@ static void test_lost_device(void **state) {
         mem_free(got);
         ASSERT_FAILS(gpu_get(&g, &err), SOTTO_UNSUPPORTED, "lost");
         assert_false(kern_backend_available(kern_backend_find("vulkan")));
+        got = train(&t, &rule, "vulkan", 0, &b, &c); /* new programs go on on the host too */
+        assert_true(c.lost);
+        assert_close(&t, want, got, 1e-3);
+        mem_free(got);
         gpu_reset();
     }
     mem_free(want);
@@ -386,6 +391,65 @@ static void test_failed_self_test(void **state) {
     gpu_reset();
     mem_free(want);
     mem_free(got);
+    task_deinit(&t);
+}
+
+/* Every instruction's seconds, by the device's clock or the host's, and the same bits. */
+static void one_profile(struct task *t, const struct train_rule *rule, bool lose) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    struct trainer *trainer;
+    struct train_metrics m;
+    struct gpu *g;
+    size_t n = t->graph.layout.total;
+    float *want = train(t, rule, "vulkan", 0, &m, NULL), *got = mem_array(n, sizeof(float));
+    ASSERT_OK(gpu_get(&g, &err));
+    ASSERT_OK(trainer_new(&t->graph, rule, 0, kern_backend_find("vulkan"), &trainer, &err));
+    ASSERT_OK(trainer_begin(trainer, t->start, &t->examples, &stream, &err));
+    ASSERT_OK(trainer_advance(trainer, 1, NULL, &err));
+    const double *seconds = trainer_seconds(trainer);
+    uint32_t count = trainer_program(trainer)->instr_count;
+    for (uint32_t i = 0; i < count; i++)
+        assert_true(seconds[i] == 0.0); /* off */
+    trainer_profile(trainer, true);
+    gpu_hooks.lose_submit = lose ? 1 : 0;
+    uint64_t start = clock_mono_ns();
+    ASSERT_OK(trainer_advance(trainer, 2, NULL, &err));
+    double wall = (double)(clock_mono_ns() - start) * 1e-9, sum = 0.0;
+    for (uint32_t i = 0; i < count; i++) {
+        assert_true(seconds[i] > 0.0 || g->timestamp_bits == 0);
+        sum += seconds[i];
+    }
+    assert_true(sum <= wall);
+    trainer_profile(trainer, false);
+    ASSERT_OK(trainer_advance(trainer, 0, NULL, &err));
+    for (uint32_t i = 0; i < count; i++)
+        sum -= seconds[i];
+    assert_true(fabs(sum) < 1e-9 + 1e-9 * wall);
+    trainer_finish(trainer, got, &m);
+    if (lose)
+        assert_close(t, want, got, 1e-3);
+    else
+        assert_memory_equal(want, got, n * sizeof(float));
+    trainer_free(trainer);
+    mem_free(want);
+    mem_free(got);
+}
+
+static void test_profile(void **state) {
+    (void)state;
+    struct task t;
+    task_init(&t, "logreg", 70);
+    struct train_rule rule = TRAIN_RULE_INIT;
+    rule.lr = 0.02f;
+    gpu_reset();
+    one_profile(&t, &rule, false);
+    gpu_hooks.fail[KERN_SOFTMAX_XENT] = true;
+    gpu_reset();
+    one_profile(&t, &rule, false);
+    gpu_hooks.fail[KERN_SOFTMAX_XENT] = false;
+    gpu_reset();
+    one_profile(&t, &rule, true);
+    gpu_reset();
     task_deinit(&t);
 }
 
@@ -515,6 +579,7 @@ int main(void) {
         cmocka_unit_test_teardown(test_lost_device, no_messages),
         cmocka_unit_test_teardown(test_lost_lanes, no_messages),
         cmocka_unit_test_teardown(test_failed_self_test, no_messages),
+        cmocka_unit_test_teardown(test_profile, no_messages),
         cmocka_unit_test_teardown(test_files, no_messages),
         cmocka_unit_test_teardown(test_file_header, no_messages),
         cmocka_unit_test_teardown(test_no_device, no_messages),

@@ -276,7 +276,8 @@ bool kern_backend_available(const struct kern_backend *b);
 bool kern_backend_is_device(const struct kern_backend *b);
 
 /* Checks and prepares p: allocates the arena and all scratch once. p must outlive the exec. On a
- * device, kernels that were never used on it are tested against "ref" first. */
+ * device, kernels that were never used on it are tested against "ref" first; when it was lost since
+ * the process began, the program is prepared for "cpu" and kern_exec_counts says so. */
 enum sotto_status kern_exec_new(const struct kern_program *p, const struct kern_backend *b,
                                 struct kern_exec **out, struct sotto_error *err);
 void kern_exec_free(struct kern_exec *e);
@@ -350,7 +351,9 @@ uint64_t kern_exec_bytes(const struct kern_exec *e);
 void kern_exec_report(const struct kern_exec *e, struct buf *out);
 
 /* Seconds per instruction, summed over runs, when profiling is on (off by default: it costs two
- * clock reads each). */
+ * clock reads each). A device then runs one step a submission and one instruction after the other,
+ * by its own clock; lanes count together. On without a clock or memory for it: zeros, and the log
+ * says so. */
 void kern_exec_profile(struct kern_exec *e, bool on);
 const double *kern_exec_profile_seconds(const struct kern_exec *e); /* instr_count values */
 /* What a device was asked for, summed over the exec's life; zeros for a backend on the host. A

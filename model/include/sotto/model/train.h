@@ -96,7 +96,10 @@ void trainer_finish(struct trainer *t, float *params, struct train_metrics *metr
  * The result has the same bits as an undisturbed run. */
 void trainer_save(const struct trainer *t, struct buf *out);
 enum sotto_status trainer_resume(struct trainer *t, struct view saved, struct sotto_error *err);
-/* Seconds per instruction: see kern_exec_profile. */
+/* Seconds per instruction of the trainer's program: see kern_exec_profile. A group's count once:
+ * they are those of the trainer of its first lane, others have NULL. */
+void trainer_profile(struct trainer *t, bool on);
+const double *trainer_seconds(struct trainer *t);
 struct kern_exec *trainer_exec(struct trainer *t);
 const struct kern_program *trainer_program(const struct trainer *t);
 
