@@ -26,6 +26,8 @@ typedef void f16_tile_fn(const struct f16_tile *t);
 struct f16_way {
     f16_tile_fn *tile[F16_ROWS / 4 + 1];
 };
+/* The sums of a tile at an edge. */
+void neon_f16_put(const struct f16_tile *t, float sums[][F16_COLUMNS]);
 extern const struct f16_way neon_f16_wide, neon_f16_small, neon_f16_fhm;
 /* This processor's. */
 const struct f16_way *neon_f16_way(void);

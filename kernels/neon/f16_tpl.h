@@ -13,33 +13,33 @@ typedef float32x4_t v4;
 
 #ifdef F16_FHM
 /* ah: halves of rows 0 to 7, al: of the last four. */
-#define A_4        const float16x8_t al = vcombine_f16(vld1_f16(a), vld1_f16(a));
-#define A_8        const float16x8_t ah = vld1q_f16(a);
-#define A_12       A_8 const float16x8_t al = vcombine_f16(vld1_f16(a + 8), vld1_f16(a + 8));
-#define B_BOTH     const float16x8_t b0 = vld1q_f16(b);
-#define F_ON(r, q) /* row r is lane r % 8 of q */                                                  \
-    x##r = vfmlalq_laneq_low_f16(x##r, b0, q, (r) % 8);                                            \
-    y##r = vfmlalq_laneq_high_f16(y##r, b0, q, (r) % 8);
+#define A_4    const float16x4_t al = vld1_f16(a);
+#define A_8    const float16x8_t ah = vld1q_f16(a);
+#define A_12   A_8 const float16x4_t al = vld1_f16(a + 8);
+#define B_BOTH const float16x8_t b0 = vld1q_f16(b);
+#define F_ON(r, LANES, q)                                                                          \
+    x##r = vfmlalq_##LANES##_low_f16(x##r, b0, q, (r) % 8);                                        \
+    y##r = vfmlalq_##LANES##_high_f16(y##r, b0, q, (r) % 8);
 #define ROWS_4                                                                                     \
-    F_ON(0, al)                                                                                    \
-    F_ON(1, al)                                                                                    \
-    F_ON(2, al)                                                                                    \
-    F_ON(3, al)
+    F_ON(0, lane, al)                                                                              \
+    F_ON(1, lane, al)                                                                              \
+    F_ON(2, lane, al)                                                                              \
+    F_ON(3, lane, al)
 #define ROWS_8                                                                                     \
-    F_ON(0, ah)                                                                                    \
-    F_ON(1, ah)                                                                                    \
-    F_ON(2, ah)                                                                                    \
-    F_ON(3, ah)                                                                                    \
-    F_ON(4, ah)                                                                                    \
-    F_ON(5, ah)                                                                                    \
-    F_ON(6, ah)                                                                                    \
-    F_ON(7, ah)
+    F_ON(0, laneq, ah)                                                                             \
+    F_ON(1, laneq, ah)                                                                             \
+    F_ON(2, laneq, ah)                                                                             \
+    F_ON(3, laneq, ah)                                                                             \
+    F_ON(4, laneq, ah)                                                                             \
+    F_ON(5, laneq, ah)                                                                             \
+    F_ON(6, laneq, ah)                                                                             \
+    F_ON(7, laneq, ah)
 #define ROWS_12                                                                                    \
     ROWS_8                                                                                         \
-    F_ON(8, al)                                                                                    \
-    F_ON(9, al)                                                                                    \
-    F_ON(10, al)                                                                                   \
-    F_ON(11, al)
+    F_ON(8, lane, al)                                                                              \
+    F_ON(9, lane, al)                                                                              \
+    F_ON(10, lane, al)                                                                             \
+    F_ON(11, lane, al)
 #else
 #ifdef F16_IN_ORDER
 #define WIDEN(lo, hi, p)                                                                           \
@@ -76,34 +76,53 @@ typedef float32x4_t v4;
 #endif
 
 #define ZERO(r) v4 x##r = vdupq_n_f32(0.0f), y##r = x##r;
+/* Whole tiles are stored from their registers, others by way of memory. */
 #define PUT(r)                                                                                     \
-    if ((r) < t->rows) {                                                                           \
-        if (t->add) {                                                                              \
-            x##r = vaddq_f32(x##r, vld1q_f32(c));                                                  \
-            y##r = vaddq_f32(y##r, vld1q_f32(c + 4));                                              \
-        }                                                                                          \
-        vst1q_f32(c, x##r);                                                                        \
-        vst1q_f32(c + 4, y##r);                                                                    \
-        c += t->ldc;                                                                               \
-    }
+    vst1q_f32(c, x##r);                                                                            \
+    vst1q_f32(c + 4, y##r);                                                                        \
+    c += t->ldc;
+#define PUT_ADD(r)                                                                                 \
+    x##r = vaddq_f32(x##r, vld1q_f32(c));                                                          \
+    y##r = vaddq_f32(y##r, vld1q_f32(c + 4));                                                      \
+    PUT(r)
 #define KEEP(r)                                                                                    \
     vst1q_f32(sums[r], x##r);                                                                      \
     vst1q_f32(sums[r] + 4, y##r);
 
+/* Four steps of k a turn, one after another: loads of several at once would want more registers
+ * than there are. */
+#if defined(F16_IN_ORDER) || defined(F16_FHM)
+#define IN_TURN
+#else
+#define IN_TURN __asm__ volatile("" : "+r"(a), "+r"(b) : : "memory");
+#endif
+#define STEP(count)                                                                                \
+    {                                                                                              \
+        A_##count B_BOTH ROWS_##count a += (count);                                                \
+        b += F16_COLUMNS;                                                                          \
+        IN_TURN                                                                                    \
+    }
 #define F16_TILE(count)                                                                            \
     static void TILE(tile_##count)(const struct f16_tile *t) {                                     \
         const float16_t *a = t->a, *b = t->b;                                                      \
         float *c = t->c;                                                                           \
-        E_##count(ZERO) for (size_t k = t->len; k; k--, a += (count), b += F16_COLUMNS) {          \
-            A_##count B_BOTH ROWS_##count                                                          \
+        size_t k = t->len;                                                                         \
+        E_##count(ZERO) for (; k >= 4; k -= 4) {                                                   \
+            STEP(count)                                                                            \
+            STEP(count)                                                                            \
+            STEP(count)                                                                            \
+            STEP(count)                                                                            \
         }                                                                                          \
-        if (t->columns == F16_COLUMNS) {                                                           \
-            E_##count(PUT) return;                                                                 \
+        for (; k; k--)                                                                             \
+            STEP(count)                                                                            \
+        if (t->columns < F16_COLUMNS || t->rows < (count)) {                                       \
+            float sums[count][F16_COLUMNS];                                                        \
+            E_##count(KEEP) neon_f16_put(t, sums);                                                 \
+        } else if (t->add) {                                                                       \
+            E_##count(PUT_ADD)                                                                     \
+        } else {                                                                                   \
+            E_##count(PUT)                                                                         \
         }                                                                                          \
-        float sums[count][F16_COLUMNS];                                                            \
-        E_##count(KEEP) for (size_t r = 0; r < t->rows;                                            \
-                             r++, c += t->ldc) for (size_t j = 0; j < t->columns; j++) c[j] =      \
-            sums[r][j] + (t->add ? c[j] : 0.0f);                                                   \
     }
 
 F16_TILE(4)

@@ -6,31 +6,37 @@
 #include "neon/f16.h"
 
 #define K_BLOCK 256
-#define M_BLOCK 192
+#define M_BLOCK 384
+
+static inline uint16x8_t eight_of(const float *p) {
+    return vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(vld1q_f32(p)), vld1q_f32(p + 4)));
+}
+/* Four rows of steps k and k + 4, and of k + 1 and k + 5. */
+static inline void put_steps(float16_t *dst, size_t step, uint32x4_t even, uint32x4_t odd) {
+    vst1_f16(dst, vreinterpret_f16_u32(vget_low_u32(even)));
+    vst1_f16(dst + step, vreinterpret_f16_u32(vget_low_u32(odd)));
+    vst1_f16(dst + 4 * step, vreinterpret_f16_u32(vget_high_u32(even)));
+    vst1_f16(dst + 5 * step, vreinterpret_f16_u32(vget_high_u32(odd)));
+}
 
 /* Four rows, lda apart, become [k][step]; rows past those there are repeat the last. */
 static void pack_four(const float *a, size_t lda, size_t rows, size_t len, float16_t *dst,
                       size_t step) {
-    const float *r[4];
+    const float *r0 = a, *r1 = rows > 1 ? r0 + lda : r0, *r2 = rows > 2 ? r1 + lda : r1;
+    const float *r3 = rows > 3 ? r2 + lda : r2;
     size_t k = 0;
-    for (size_t i = 0; i < 4; i++)
-        r[i] = a + (i < rows ? i : rows - 1) * lda;
-    for (; k + 4 <= len; k += 4, dst += 4 * step) {
-        const uint16x4_t h0 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[0] + k)));
-        const uint16x4_t h1 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[1] + k)));
-        const uint16x4_t h2 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[2] + k)));
-        const uint16x4_t h3 = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(r[3] + k)));
-        const uint32x2_t e0 = vreinterpret_u32_u16(vtrn1_u16(h0, h1));
-        const uint32x2_t o0 = vreinterpret_u32_u16(vtrn2_u16(h0, h1));
-        const uint32x2_t e1 = vreinterpret_u32_u16(vtrn1_u16(h2, h3));
-        const uint32x2_t o1 = vreinterpret_u32_u16(vtrn2_u16(h2, h3));
-        vst1_f16(dst, vreinterpret_f16_u32(vtrn1_u32(e0, e1)));
-        vst1_f16(dst + step, vreinterpret_f16_u32(vtrn1_u32(o0, o1)));
-        vst1_f16(dst + 2 * step, vreinterpret_f16_u32(vtrn2_u32(e0, e1)));
-        vst1_f16(dst + 3 * step, vreinterpret_f16_u32(vtrn2_u32(o0, o1)));
+    for (; k + 8 <= len; k += 8, dst += 8 * step) {
+        const uint16x8_t h0 = eight_of(r0 + k), h1 = eight_of(r1 + k);
+        const uint16x8_t h2 = eight_of(r2 + k), h3 = eight_of(r3 + k);
+        const uint32x4_t e0 = vreinterpretq_u32_u16(vtrn1q_u16(h0, h1));
+        const uint32x4_t o0 = vreinterpretq_u32_u16(vtrn2q_u16(h0, h1));
+        const uint32x4_t e1 = vreinterpretq_u32_u16(vtrn1q_u16(h2, h3));
+        const uint32x4_t o1 = vreinterpretq_u32_u16(vtrn2q_u16(h2, h3));
+        put_steps(dst, step, vtrn1q_u32(e0, e1), vtrn1q_u32(o0, o1));
+        put_steps(dst + 2 * step, step, vtrn2q_u32(e0, e1), vtrn2q_u32(o0, o1));
     }
     for (; k < len; k++, dst += step) {
-        const float some[4] = {r[0][k], r[1][k], r[2][k], r[3][k]};
+        const float some[4] = {r0[k], r1[k], r2[k], r3[k]};
         vst1_f16(dst, vcvt_f16_f32(vld1q_f32(some)));
     }
 }
@@ -38,13 +44,12 @@ static void pack_four(const float *a, size_t lda, size_t rows, size_t len, float
 /* [k][8] of up to 8 columns, zeros past them. */
 static void pack_columns(const float *b, size_t ldb, size_t columns, size_t len, float16_t *dst) {
     float some[F16_COLUMNS] = {0};
+#pragma GCC unroll 4
+    for (; columns == F16_COLUMNS && len; len--, b += ldb, dst += F16_COLUMNS)
+        vst1q_f16(dst, vreinterpretq_f16_u16(eight_of(b)));
     for (; len; len--, b += ldb, dst += F16_COLUMNS) {
-        const float *from = b;
-        if (columns < F16_COLUMNS) {
-            memcpy(some, b, columns * sizeof(float));
-            from = some;
-        }
-        vst1q_f16(dst, vcvt_high_f16_f32(vcvt_f16_f32(vld1q_f32(from)), vld1q_f32(from + 4)));
+        memcpy(some, b, columns * sizeof(float));
+        vst1q_f16(dst, vreinterpretq_f16_u16(eight_of(some)));
     }
 }
 
@@ -55,6 +60,14 @@ static size_t tile_rows(const struct f16_way *way, size_t left) {
     if (left <= 8 || !way->tile[3])
         return 8;
     return left > 12 && left <= 16 ? 8 : 12;
+}
+
+void neon_f16_put(const struct f16_tile *t, float sums[][F16_COLUMNS]) {
+    for (size_t r = 0; r < t->rows; r++)
+        for (size_t j = 0; j < t->columns; j++) {
+            float *c = &t->c[r * t->ldc + j];
+            *c = sums[r][j] + (t->add ? *c : 0.0f);
+        }
 }
 
 size_t neon_gemm_f16_scratch(const struct kern_instr *in) {
