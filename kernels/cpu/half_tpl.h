@@ -1,5 +1,5 @@
-/* Products of halves: operands are rounded to binary16 as they are packed and multiplied as floats,
- * so that sums are fp32's. */
+/* Products of short floats: operands are rounded to binary16 or bfloat16 as they are packed and
+ * multiplied as floats, so that sums are fp32's. */
 #ifndef SOTTO_KERN_HALF_TPL_H
 #define SOTTO_KERN_HALF_TPL_H
 
@@ -40,12 +40,37 @@ HALF_TARGET static void NAME(half_pack)(const float *src, size_t src_step, float
     }
 }
 
-TARGET static size_t NAME(gemm_f16_scratch)(const struct kern_instr *in) {
+/* The same with bfloat16: the upper half of a float, nearest, ties to even. */
+TARGET static void NAME(brain_pack)(const float *src, size_t src_step, float *dst, size_t dst_step,
+                                    size_t rows, size_t n) {
+    for (; rows; rows--, src += src_step, dst += dst_step) {
+        size_t i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            const vf x = V_LOAD(src + i);
+            const vi near = ((vi)x + 0x7fff + (((vi)x >> 16) & 1)) & ~0xffff;
+            V_STORE(dst + i, V_SELECT(x == x, (vf)near, x)); /* NaN stays */
+        }
+        for (; i < n; i++) {
+            uint32_t bits;
+            memcpy(&bits, &src[i], sizeof(bits));
+            if ((bits & 0x7fffffffu) <= 0x7f800000u)
+                bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+            memcpy(&dst[i], &bits, sizeof(bits));
+        }
+        for (; i < dst_step; i++)
+            dst[i] = 0.0f;
+    }
+}
+
+TARGET static size_t NAME(gemm_short_scratch)(const struct kern_instr *in) {
     (void)in;
     return GEMM_K_PACKED * (GEMM_ROWS_PACKED + TILE_COLS) * sizeof(float);
 }
 
-TARGET static void NAME(gemm_f16)(const struct kern_ctx *c, const struct kern_instr *in) {
+/* pack: half_pack or brain_pack. */
+TARGET static void NAME(gemm_short)(const struct kern_ctx *c, const struct kern_instr *in,
+                                    void (*pack)(const float *, size_t, float *, size_t, size_t,
+                                                 size_t)) {
     const struct kern_gemm *p = &in->u.gemm;
     const float *a = kern_f32(c, in, 0), *b = kern_f32(c, in, 1), *bias = kern_f32(c, in, 3);
     float *out = kern_f32(c, in, 2), *strip = (float *)(void *)c->scratch;
@@ -63,15 +88,23 @@ TARGET static void NAME(gemm_f16)(const struct kern_ctx *c, const struct kern_in
             g.bias = last ? bias : NULL;
             g.act = last ? act_in_tile(p->act) : KERN_ACT_NONE;
             g.slope = p->slope;
-            NAME(half_pack)(a + i * k + k0, k, left, len, g.m, len);
+            pack(a + i * k + k0, k, left, len, g.m, len);
             for (size_t j = 0; j < n; j += TILE_COLS) {
                 const size_t cols = n - j < TILE_COLS ? n - j : TILE_COLS;
-                NAME(half_pack)(b + k0 * n + j, n, strip, TILE_COLS, len, cols);
+                pack(b + k0 * n + j, n, strip, TILE_COLS, len, cols);
                 NAME(gemm_strip)(&g, strip, TILE_COLS, j, 0, len);
             }
         }
     if (act_in_tile(p->act) != p->act)
         NAME(act_rows)(p->act, p->slope, out, m * n);
+}
+
+TARGET static void NAME(gemm_f16)(const struct kern_ctx *c, const struct kern_instr *in) {
+    NAME(gemm_short)(c, in, NAME(half_pack));
+}
+
+TARGET static void NAME(gemm_bf16)(const struct kern_ctx *c, const struct kern_instr *in) {
+    NAME(gemm_short)(c, in, NAME(brain_pack));
 }
 
 #endif

@@ -47,5 +47,6 @@ const struct kern_impl NAME(kern_ops)[KERN_OP_COUNT] = {
     [KERN_DEQUANT_I8] = {NAME(dequant_i8), NULL},
     [KERN_GEMM_I8] = {NAME(gemm_i8), NULL},
     [KERN_GEMM_W8] = {NAME(gemm_w8), NAME(gemm_w8_scratch)},
-    [KERN_GEMM_F16] = {NAME(gemm_f16), NAME(gemm_f16_scratch)}, /* AVX2: with F16C */
+    [KERN_GEMM_F16] = {NAME(gemm_f16), NAME(gemm_short_scratch)}, /* AVX2: with F16C */
+    [KERN_GEMM_BF16] = {NAME(gemm_bf16), NAME(gemm_short_scratch)},
 };
