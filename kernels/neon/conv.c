@@ -141,6 +141,10 @@ static void conv_lines(const struct conv_view *cv) {
 
 static void conv_forward(const struct conv_view *cv) {
     const struct kern_conv *v = cv->v;
+    if (v->groups != 1) {
+        neon_groups_forward(v, cv->images, cv->x, cv->w, cv->bias, cv->act, cv->y);
+        return;
+    }
     if (conv_is_lines(v)) {
         conv_lines(cv);
         return;
@@ -158,9 +162,9 @@ static void conv_forward(const struct conv_view *cv) {
     }
 }
 
-/* What the tiles do not do: groups, and fewer channels than a vector has lanes. */
+/* Fewer channels than a vector has lanes. */
 static bool conv_odd(const struct kern_conv *v) {
-    return v->groups != 1 || v->out_c < 4;
+    return v->out_c < 4;
 }
 
 static size_t conv_padded_bytes(const struct kern_conv *v) {
@@ -244,7 +248,7 @@ bool neon_mostly_zero(const float *x, size_t n) {
 }
 
 static bool dx_by_lists(const struct kern_conv *v) {
-    return v->stride_h != 1 || v->stride_w != 1 || v->in_c < 4 || v->groups != 1;
+    return v->stride_h != 1 || v->stride_w != 1 || v->in_c < 4;
 }
 static size_t filter_bytes(const struct kern_conv *v) {
     return (size_t)v->kernel_h * v->kernel_w * v->in_c * v->out_c * sizeof(float);
@@ -252,6 +256,8 @@ static size_t filter_bytes(const struct kern_conv *v) {
 
 size_t neon_conv2d_dx_scratch(const struct kern_instr *in) {
     const size_t lists = kern_ops_neon[KERN_CONV2D_DX].scratch(in);
+    if (in->u.conv.groups != 1)
+        return neon_groups_dx_scratch(&in->u.conv);
     if (dx_by_lists(&in->u.conv))
         return lists;
     return lists > filter_bytes(&in->u.conv) ? lists : filter_bytes(&in->u.conv);
@@ -275,6 +281,10 @@ static void turn_filter(const struct kern_conv *v, const float *w, float *turned
 void neon_conv2d_dx(const struct kern_ctx *c, const struct kern_instr *in) {
     const struct kern_conv *v = &in->u.conv;
     const float *dy = kern_f32(c, in, 0);
+    if (v->groups != 1) {
+        neon_groups_dx(v, dy, kern_f32(c, in, 1), kern_f32(c, in, 2), (float *)(void *)c->scratch);
+        return;
+    }
     if (dx_by_lists(v) || neon_mostly_zero(dy, (size_t)v->batch * v->out_h * v->out_w * v->out_c)) {
         kern_ops_neon[KERN_CONV2D_DX].run(c, in);
         return;

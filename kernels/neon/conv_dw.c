@@ -21,7 +21,8 @@ static size_t dw_layout(const struct kern_conv *v, unsigned char *base, struct d
     s->image = carve(base, &at, v->in_c < FEW_CHANNELS ? conv_padded(v).floats * sizeof(float) : 0);
     return at;
 }
-/* What the tiles do not do: groups, and fewer channels than a vector has lanes. */
+/* What the tiles do not do: groups, which have a file of their own, and fewer channels than a
+ * vector has lanes. */
 static bool dw_odd(const struct kern_conv *v) {
     return v->groups != 1 || v->out_c < 4;
 }
@@ -29,6 +30,8 @@ static bool dw_odd(const struct kern_conv *v) {
 size_t neon_conv2d_dw_scratch(const struct kern_instr *in) {
     struct dw_scratch s;
     const size_t lists = kern_ops_neon[KERN_CONV2D_DW].scratch(in);
+    if (in->u.conv.groups != 1 && in->u.conv.out_c >= 4)
+        return neon_groups_dw_scratch(&in->u.conv);
     if (dw_odd(&in->u.conv))
         return 0;
     const size_t dense = dw_layout(&in->u.conv, NULL, &s);
@@ -107,6 +110,12 @@ void neon_conv2d_dw(const struct kern_ctx *c, const struct kern_instr *in) {
     const float *x = kern_f32(c, in, 0), *dy = kern_f32(c, in, 1);
     const size_t out = (size_t)v->out_h * v->out_w * v->out_c, image = (size_t)v->in_h * v->in_w;
     const bool few = v->in_c < FEW_CHANNELS;
+    const float scale = kern_scale_of(c, v->scale),
+                beta = kern_beta_of(c, v->beta, v->weight_decay);
+    if (v->groups != 1 && v->out_c >= 4) {
+        neon_groups_dw(v, x, dy, scale, beta, kern_f32(c, in, 2), (float *)(void *)c->scratch);
+        return;
+    }
     if (dw_odd(v)) {
         kern_ref.ops[KERN_CONV2D_DW].run(c, in);
         return;
@@ -130,8 +139,6 @@ void neon_conv2d_dw(const struct kern_ctx *c, const struct kern_instr *in) {
         }
     }
     float *dw = kern_f32(c, in, 2);
-    const float scale = kern_scale_of(c, v->scale),
-                beta = kern_beta_of(c, v->beta, v->weight_decay);
     size_t i = 0;
     for (; i + 4 <= weights; i += 4) {
         float32x4_t w = vmulq_n_f32(vld1q_f32(s.sum + i), scale);

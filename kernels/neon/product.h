@@ -48,6 +48,17 @@ bool neon_mostly_zero(const float *x, size_t n);
 kern_fn neon_gemm, neon_gemm_w8, neon_gemm_i8, neon_gemm_bf16, neon_gemm_f16;
 kern_scratch_fn neon_gemm_scratch, neon_gemm_w8_scratch, neon_gemm_i8_scratch,
     neon_gemm_bf16_scratch, neon_gemm_f16_scratch;
+/* Convolutions in groups: forward of images, at least 4 output channels, act NONE or RELU; both
+ * backwards with scratches; dw = scale sum + beta dw. */
+void neon_groups_forward(const struct kern_conv *v, uint32_t images, const float *x, const float *w,
+                         const float *bias, enum kern_act act, float *y);
+size_t neon_groups_dx_scratch(const struct kern_conv *v);
+void neon_groups_dx(const struct kern_conv *v, const float *dy, const float *w, float *dx,
+                    float *turned);
+void neon_groups_dw(const struct kern_conv *v, const float *x, const float *dy, float scale,
+                    float beta, float *dw, float *sums);
+size_t neon_groups_dw_scratch(const struct kern_conv *v);
+
 kern_fn neon_conv2d, neon_conv2d_pool, neon_conv2d_dx, neon_conv2d_dw;
 kern_scratch_fn neon_conv2d_scratch, neon_conv2d_pool_scratch, neon_conv2d_dx_scratch,
     neon_conv2d_dw_scratch;

@@ -17,17 +17,19 @@
 
 /* A tile's multiply-adds and loads by multiply-accumulate. */
 enum tile {
-    TILE_12,   /* 12 x 8, 2 + 3 loads a step of k */
-    TILE_10,   /* 10 x 8, 2 + 3 */
-    TILE_ROWS, /* 8 x 8 in 4 steps of k: 8 + 8 loads */
-    TILE_DOT,  /* 5 x 4 of vectors along k: 5 + 4 */
-    TILE_5,    /* 5 x 8 adjacent taps: 2 + 2 */
-    TILE_I8,   /* 8 x 8 of int8, by what the processor has */
-    TILE_BF16, /* 8 x 8 in 4 steps of k: 16 bfmmla, 8 loads */
-    TILE_F16   /* 12 x 8 of halves, in order 8 x 8, by what the processor has */
+    TILE_12,    /* 12 x 8, 2 + 3 loads a step of k */
+    TILE_10,    /* 10 x 8, 2 + 3 */
+    TILE_ROWS,  /* 8 x 8 in 4 steps of k: 8 + 8 loads */
+    TILE_DOT,   /* 5 x 4 of vectors along k: 5 + 4 */
+    TILE_5,     /* 5 x 8 adjacent taps: 2 + 2 */
+    TILE_I8,    /* 8 x 8 of int8, by what the processor has */
+    TILE_BF16,  /* 8 x 8 in 4 steps of k: 16 bfmmla, 8 loads */
+    TILE_DW,    /* 4 pixels by 4 channels, a tap: 4 + 1 loads for 4 */
+    TILE_DW_DW, /* a tap, 4 channels: 2 loads for 1 */
+    TILE_F16    /* 12 x 8 of halves, in order 8 x 8, by what the processor has */
 };
-static const double TILE_COST[] = {29.0 / 96, 25.0 / 80, 80.0 / 256, 29.0 / 80,
-                                   14.0 / 40, 0,         24.0 / 256, 0};
+static const double TILE_COST[] = {29.0 / 96, 25.0 / 80,  80.0 / 256, 29.0 / 80, 14.0 / 40,
+                                   0,         24.0 / 256, 9.0 / 16,   3.0 / 4,   0};
 
 struct count_case {
     const char *name;
@@ -44,6 +46,10 @@ struct count_case {
     .batch = (b), .in_h = (size), .in_w = (size), .in_c = (cin), .out_h = (size), .out_w = (size), \
     .out_c = (cout), .kernel_h = 5, .kernel_w = 5, .stride_h = 1, .stride_w = 1, .pad_top = 2,     \
     .pad_left = 2, .groups = 1, .pool_h = 2, .pool_w = 2
+#define DEPTHWISE                                                                                  \
+    .batch = 10, .in_h = 14, .in_w = 14, .in_c = 64, .out_h = 14, .out_w = 14, .out_c = 64,        \
+    .kernel_h = 3, .kernel_w = 3, .stride_h = 1, .stride_w = 1, .pad_top = 1, .pad_left = 1,       \
+    .groups = 64, .pool_h = 2, .pool_w = 2
 #define GEMM(mm, nn, kk, ...)                                                                      \
     { .m = mm, .n = nn, .k = kk, __VA_ARGS__ }
 
@@ -100,6 +106,9 @@ static const struct count_case CASES[] = {
      0},
     {"conv2 dX", KERN_CONV2D_DX, TILE_ROWS, false, {0}, {CONV5(10, 14, 32, 64)}, 0},
     {"conv2 dW", KERN_CONV2D_DW, TILE_12, false, {0}, {CONV5(10, 14, 32, 64), UPDATE}, 0},
+    {"depthwise forward", KERN_CONV2D, TILE_DW, false, {0}, {DEPTHWISE, .act = KERN_ACT_RELU}, 0},
+    {"depthwise dX", KERN_CONV2D_DX, TILE_DW, false, {0}, {DEPTHWISE}, 0},
+    {"depthwise dW", KERN_CONV2D_DW, TILE_DW_DW, false, {0}, {DEPTHWISE, UPDATE}, 0},
     {"conv2 dX, 1 in 8", KERN_CONV2D_DX, TILE_ROWS, false, {0}, {CONV5(10, 14, 32, 64)}, 0.875f},
     {"conv2 dW, 1 in 8",
      KERN_CONV2D_DW,
@@ -152,7 +161,7 @@ static void build(struct one *o, const struct count_case *c) {
         x = g->m * g->k, w = g->k * g->n, y = g->m * g->n;
     } else {
         o->instr.u.conv = *v;
-        w = v->kernel_h * v->kernel_w * v->in_c * v->out_c;
+        w = v->kernel_h * v->kernel_w * (v->in_c / v->groups) * v->out_c;
     }
     const unsigned weights = c->gemm.trans_a ? 2 : 1;
     const uint32_t sizes[3] = {c->op == KERN_CONV2D_DX ? y : x, c->op == KERN_CONV2D_DW ? y : w,
@@ -191,8 +200,8 @@ static double macs_of(const struct count_case *c) {
     if (is_gemm(c))
         return (double)g->m * g->n * g->k;
     return taps(v->out_h, v->stride_h, v->pad_top, v->kernel_h, v->in_h) *
-           taps(v->out_w, v->stride_w, v->pad_left, v->kernel_w, v->in_w) * v->batch * v->in_c *
-           v->out_c;
+           taps(v->out_w, v->stride_w, v->pad_left, v->kernel_w, v->in_w) * v->batch *
+           (v->in_c / v->groups) * v->out_c;
 }
 
 /* Vectors of C loaded and stored. */

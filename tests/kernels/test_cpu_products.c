@@ -268,9 +268,12 @@ static struct kern_conv random_conv(struct harness *h, uint32_t channels_max) {
     v.in_h = (reach_h >= v.pad_top ? reach_h - v.pad_top : 0) + harness_pick(h, 1, v.kernel_h + 2);
     v.in_w =
         (reach_w >= v.pad_left ? reach_w - v.pad_left : 0) + harness_pick(h, 1, v.kernel_w + 2);
-    v.groups = first || harness_pick(h, 0, 3) ? 1 : harness_pick(h, 2, 3);
-    v.in_c = v.groups * harness_pick(h, 1, first ? 3 : channels_max);
-    v.out_c = v.groups * harness_pick(h, 1, first ? 8 : channels_max);
+    const bool depthwise = !first && harness_pick(h, 0, 7) == 0;
+    v.groups = depthwise                        ? harness_pick(h, 2, channels_max)
+               : first || harness_pick(h, 0, 3) ? 1
+                                                : harness_pick(h, 2, 3);
+    v.in_c = v.groups * harness_pick(h, 1, depthwise ? 1 : first ? 3 : channels_max);
+    v.out_c = v.groups * harness_pick(h, 1, depthwise ? 2 : first ? 8 : channels_max);
     v.scale = (enum kern_scale)harness_pick(h, 0, 1);
     v.beta = (enum kern_beta)harness_pick(h, 0, 2);
     v.weight_decay = 0.5f;
