@@ -97,6 +97,59 @@ static void clear_buffers(struct kern_exec *e) {
     }
 }
 
+static enum sotto_status check_lanes(uint32_t lanes, struct sotto_error *err) {
+    if (lanes == 0 || lanes > KERN_LANES_MAX)
+        return SOTTO_FAIL(err, SOTTO_INVALID, "kernels: %u lanes, allowed are 1 to %d", lanes,
+                          KERN_LANES_MAX);
+    return SOTTO_OK;
+}
+
+/* The most scratch that an instruction needs on a backend of the host. */
+static size_t scratch_of(const struct kern_program *p, const struct kern_backend *b) {
+    const struct kern_backend *whose;
+    size_t most = 0;
+    for (uint32_t i = 0; i < p->instr_count; i++) {
+        const struct kern_impl *impl = choose(b, p->instrs[i].op, &whose);
+        size_t need = impl->scratch ? impl->scratch(&p->instrs[i]) : 0;
+        most = need > most ? need : most;
+    }
+    return most;
+}
+
+/* What new_exec allocates beside a device's program. */
+static uint64_t host_bytes(const struct kern_program *p, const struct kern_backend *b,
+                           uint32_t lanes, uint32_t panels) {
+    uint64_t sum = sizeof(struct kern_exec) + p->instr_count * sizeof(double) +
+                   lanes * sizeof(double[KERN_METRIC_COUNT]);
+    if (b->device)
+        return sum;
+    if (panels)
+        sum += p->buffer_count + panels * sizeof(struct kern_panel_buffer);
+    return sum + p->instr_count * 2 * sizeof(void *) +
+           num_round_up(p->arena_bytes, KERN_ALIGN) * lanes + scratch_of(p, b);
+}
+
+enum sotto_status kern_exec_plan(const struct kern_program *p, const struct kern_backend *b,
+                                 uint32_t lanes, uint64_t *bytes, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct kern_panels panels = {0};
+    uint64_t on_device = 0;
+    TRY(check_lanes(lanes, err));
+    TRY(kern_program_check(p, err));
+    if (b->device && b->device->lost())
+        b = kern_backend_host();
+    if (b->device) {
+        TRY(b->device->ready(err));
+        TRY(b->device->plan(p, lanes, &on_device, err));
+    } else if (b->panels && kern_panels_plan(p, &panels) != SOTTO_OK) {
+        TRY_FAIL(err, SOTTO_NOMEM, "kernels: no memory for a plan");
+    }
+    *bytes = host_bytes(p, b, lanes, panels.count) + on_device;
+out:
+    kern_panels_deinit(&panels);
+    return status;
+}
+
 /* What a program needs on the host: rows, arena, scratch. NOMEM without a message. */
 static enum sotto_status prepare_host(struct kern_exec *e, bool panels) {
     const struct kern_program *p = e->p;
@@ -107,12 +160,9 @@ static enum sotto_status prepare_host(struct kern_exec *e, bool panels) {
     size_t arena_bytes;
     if (!e->impl || !e->runs_on || !num_mul_size(e->stride, e->lanes, &arena_bytes))
         return SOTTO_NOMEM;
-    for (uint32_t i = 0; i < p->instr_count; i++) {
+    for (uint32_t i = 0; i < p->instr_count; i++)
         e->impl[i] = choose(e->backend, p->instrs[i].op, &e->runs_on[i]);
-        size_t need = e->impl[i]->scratch ? e->impl[i]->scratch(&p->instrs[i]) : 0;
-        if (need > e->scratch_bytes)
-            e->scratch_bytes = need;
-    }
+    e->scratch_bytes = scratch_of(p, e->backend);
     if (panels && kern_panels_plan(p, &e->panels) != SOTTO_OK)
         return SOTTO_NOMEM;
     e->arena = mem_alloc_aligned(arena_bytes, KERN_ALIGN);
@@ -132,9 +182,7 @@ static enum sotto_status new_exec(const struct kern_program *p, const struct ker
     enum sotto_status status = SOTTO_OK;
     struct kern_exec *e = NULL;
     *out = NULL;
-    if (lanes == 0 || lanes > KERN_LANES_MAX)
-        return SOTTO_FAIL(err, SOTTO_INVALID, "kernels: %u lanes, allowed are 1 to %d", lanes,
-                          KERN_LANES_MAX);
+    TRY(check_lanes(lanes, err));
     TRY(kern_program_check(p, err));
     e = mem_zalloc(sizeof(*e));
     if (!e)
@@ -410,9 +458,8 @@ void kern_exec_read(const struct kern_exec *e, uint32_t buffer, void *dst) {
 }
 
 uint64_t kern_exec_bytes(const struct kern_exec *e) {
-    if (e->dev)
-        return e->backend->device->bytes(e->dev);
-    return (uint64_t)e->stride * e->lanes + e->scratch_bytes;
+    return host_bytes(e->p, e->backend, e->lanes, e->panels.count) +
+           (e->dev ? e->backend->device->bytes(e->dev) : 0);
 }
 
 void kern_exec_counts(const struct kern_exec *e, struct kern_device_counts *out) {

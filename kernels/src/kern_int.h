@@ -49,10 +49,13 @@ static inline void kern_sums_add(const struct kern_sums *s, uint32_t step, uint3
 struct kern_dev;
 struct kern_device_ops {
     enum sotto_status (*ready)(struct sotto_error *err); /* UNSUPPORTED: why there is no device */
-    bool (*lost)(void); /* there was one in this process */
+    bool (*lost)(void);                                  /* there was one in this process */
     const char *(*kernel_set)(void);
     bool (*has)(enum kern_op op);
     enum sotto_status (*open)(const struct kern_program *p, uint32_t lanes, struct kern_dev **out,
+                              struct sotto_error *err);
+    /* What open would allocate, on the device and beside it. */
+    enum sotto_status (*plan)(const struct kern_program *p, uint32_t lanes, uint64_t *bytes,
                               struct sotto_error *err);
     void (*close)(struct kern_dev *d);
     enum sotto_status (*run)(struct kern_dev *d, const struct kern_step *steps, uint32_t count,

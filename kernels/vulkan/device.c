@@ -240,6 +240,8 @@ enum sotto_status gpu_buffer_init(struct gpu *g, struct gpu_buffer *b, uint64_t 
                                   .allocationSize = need.size,
                                   .memoryTypeIndex = type};
     GPU_TRY(vkAllocateMemory(g->device, &alloc, NULL, &b->memory));
+    b->taken = need.size;
+    atomic_fetch_add(&gpu_hooks.device_bytes, b->taken);
     GPU_TRY(vkBindBufferMemory(g->device, b->handle, b->memory, 0));
     if (mapped)
         GPU_TRY(vkMapMemory(g->device, b->memory, 0, VK_WHOLE_SIZE, 0, (void **)&b->host));
@@ -253,5 +255,6 @@ out:
 void gpu_buffer_deinit(struct gpu *g, struct gpu_buffer *b) {
     vkDestroyBuffer(g->device, b->handle, NULL);
     vkFreeMemory(g->device, b->memory, NULL); /* unmaps */
+    atomic_fetch_sub(&gpu_hooks.device_bytes, b->taken);
     memset(b, 0, sizeof(*b));
 }

@@ -92,19 +92,34 @@ static enum sotto_status allocate_host(struct kern_dev *d, struct sotto_error *e
     return ok ? SOTTO_OK : SOTTO_FAIL(err, SOTTO_NOMEM, "vulkan: no memory for a program");
 }
 
+/* The stage holds what a submission's end hands out, and long copies in pieces. */
+static uint64_t stage_bytes(const struct kern_dev *d) {
+    uint64_t need = (d->host_bytes - d->input_bytes) * d->lanes + gpu_kept_bytes(d->p);
+    return d->g->unified ? 0 : num_max_u64(need, STAGE_MIN);
+}
+#define BUFFERS 6
+struct planned_buffer {
+    struct gpu_buffer *buffer;
+    uint64_t bytes;
+    bool host;
+};
+/* All buffers; those of 0 bytes are not made. */
+static void list_buffers(struct kern_dev *d, struct planned_buffer out[BUFFERS]) {
+    out[0] = (struct planned_buffer){&d->arena, d->stride * d->lanes, false};
+    out[1] = (struct planned_buffer){&d->scratch, d->scratch_stride * d->lanes, false};
+    out[2] = (struct planned_buffer){&d->current, sizeof(struct gpu_step) * KERN_LANES_MAX, false};
+    out[3] = (struct planned_buffer){&d->ring, 2 * d->slots * d->slot_bytes, true};
+    out[4] = (struct planned_buffer){&d->out, 8ull * d->slots * d->lanes * GPU_OUT_WORDS, true};
+    out[5] = (struct planned_buffer){&d->stage, stage_bytes(d), true};
+}
+
 static enum sotto_status allocate_buffers(struct kern_dev *d, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
-    struct gpu *g = d->g;
-    TRY(gpu_buffer_init(g, &d->arena, d->stride * d->lanes, false, err));
-    if (d->scratch_stride)
-        TRY(gpu_buffer_init(g, &d->scratch, d->scratch_stride * d->lanes, false, err));
-    TRY(gpu_buffer_init(g, &d->current, sizeof(struct gpu_step) * KERN_LANES_MAX, false, err));
-    TRY(gpu_buffer_init(g, &d->ring, 2 * d->slots * d->slot_bytes, true, err));
-    TRY(gpu_buffer_init(g, &d->out, 8ull * d->slots * d->lanes * GPU_OUT_WORDS, true, err));
-    if (!g->unified) {
-        uint64_t need = (d->host_bytes - d->input_bytes) * d->lanes + gpu_kept_bytes(d->p);
-        TRY(gpu_buffer_init(g, &d->stage, num_max_u64(need, STAGE_MIN), true, err));
-    }
+    struct planned_buffer list[BUFFERS];
+    list_buffers(d, list);
+    for (unsigned i = 0; i < BUFFERS; i++)
+        if (list[i].bytes)
+            TRY(gpu_buffer_init(d->g, list[i].buffer, list[i].bytes, list[i].host, err));
 out:
     return status;
 }
@@ -318,13 +333,15 @@ out:
 
 /* ---- Opening and closing ---- */
 
-enum sotto_status gpu_exec_open(struct gpu *g, const struct kern_program *p, uint32_t lanes,
-                                bool untested, struct kern_dev **out, struct sotto_error *err) {
+/* A program with every size decided and nothing of that allocated. */
+static enum sotto_status open_plan(struct gpu *g, const struct kern_program *p, uint32_t lanes,
+                                   bool untested, struct gpu_recorder *planned,
+                                   struct kern_dev **out, struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct kern_dev *d = mem_zalloc(sizeof(*d));
-    struct gpu_recorder planned = {.g = g, .d = d, .p = p};
     if (!d)
         return SOTTO_FAIL(err, SOTTO_NOMEM, "vulkan: no memory for a program");
+    *planned = (struct gpu_recorder){.g = g, .d = d, .p = p};
     d->g = g;
     d->p = p;
     d->lanes = lanes;
@@ -335,8 +352,21 @@ enum sotto_status gpu_exec_open(struct gpu *g, const struct kern_program *p, uin
     if (!untested)
         test_first(d);
     TRY(size_up(d, err));
-    plan(d, &planned, untested);
-    d->scratch_stride = num_round_up(planned.scratch_bytes, 256);
+    plan(d, planned, untested);
+    d->scratch_stride = num_round_up(planned->scratch_bytes, 256);
+    *out = d;
+    d = NULL;
+out:
+    gpu_exec_close(d);
+    return status;
+}
+
+enum sotto_status gpu_exec_open(struct gpu *g, const struct kern_program *p, uint32_t lanes,
+                                bool untested, struct kern_dev **out, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct gpu_recorder planned;
+    struct kern_dev *d = NULL;
+    TRY(open_plan(g, p, lanes, untested, &planned, &d, err));
     TRY(allocate_host(d, err));
     TRY(allocate_buffers(d, err));
     TRY(record(d, planned.dispatches, err));
@@ -406,11 +436,36 @@ static enum sotto_status open_program(const struct kern_program *p, uint32_t lan
     return status == SOTTO_OK ? gpu_exec_open(g, p, lanes, false, out, err) : status;
 }
 
+/* Beside the buffers, on the host. */
+static uint64_t bytes_beside(const struct kern_dev *d) {
+    uint64_t sum = sizeof(*d) + d->host_bytes * d->lanes + d->scratch_host_bytes;
+    sum += gpu_keep_bytes(d) + (d->on_cpu && !d->g->unified ? d->stride : 0);
+    sum += (4ull * d->slots + 1) * sizeof(VkCommandBuffer);
+    sum += (d->p->instr_count + 1) * (sizeof(*d->segments) + sizeof(*d->why));
+    return sum + (d->p->buffer_count + 1) * sizeof(*d->host_at);
+}
+
+static enum sotto_status plan_bytes(const struct kern_program *p, uint32_t lanes, uint64_t *out,
+                                    struct sotto_error *err) {
+    struct gpu *g;
+    struct gpu_recorder planned;
+    struct kern_dev *d;
+    struct planned_buffer list[BUFFERS];
+    enum sotto_status status;
+    TRY(gpu_get(&g, err));
+    TRY(open_plan(g, p, lanes, false, &planned, &d, err));
+    list_buffers(d, list);
+    *out = bytes_beside(d);
+    for (unsigned i = 0; i < BUFFERS; i++)
+        *out += list[i].bytes;
+    gpu_exec_close(d);
+out:
+    return status;
+}
+
 static uint64_t bytes(const struct kern_dev *d) {
-    uint64_t sum = d->arena.bytes + d->scratch.bytes + d->current.bytes + d->ring.bytes +
-                   d->out.bytes + d->stage.bytes + d->host_bytes * d->lanes + d->scratch_host_bytes;
-    sum += gpu_keep_bytes(d);
-    return sum + (d->mirror ? d->stride : 0) + (d->cpu ? kern_exec_bytes(d->cpu) : 0);
+    return bytes_beside(d) + d->arena.taken + d->scratch.taken + d->current.taken + d->ring.taken +
+           d->out.taken + d->stage.taken + (d->cpu ? kern_exec_bytes(d->cpu) : 0);
 }
 
 static void counts(const struct kern_dev *d, struct kern_device_counts *out) {
@@ -432,6 +487,7 @@ static const struct kern_device_ops device_ops = {
     .kernel_set = kernel_set,
     .has = has,
     .open = open_program,
+    .plan = plan_bytes,
     .close = gpu_exec_close,
     .run = gpu_exec_run,
     .write = gpu_exec_write,

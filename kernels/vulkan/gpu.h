@@ -137,8 +137,8 @@ enum sotto_status gpu_fail(struct sotto_error *err, VkResult r, const char *call
 struct gpu_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
-    VkDeviceSize bytes;
-    unsigned char *host; /* mapped, or NULL */
+    VkDeviceSize bytes, taken; /* asked for; allocated */
+    unsigned char *host;       /* mapped, or NULL */
 };
 enum sotto_status gpu_buffer_init(struct gpu *g, struct gpu_buffer *b, uint64_t bytes, bool host,
                                   struct sotto_error *err);
@@ -406,10 +406,11 @@ void gpu_tests_load(struct gpu *g);
 /* ---- For tests ---- */
 
 struct gpu_hooks {
-    uint32_t lose_submit;     /* the n-th submission from now loses the device; 0: none */
-    bool fail[KERN_OP_COUNT]; /* the self-test of these finds a difference */
-    uint32_t messages;        /* of the validation layers */
-    bool validated;           /* they are on */
+    uint32_t lose_submit;       /* the n-th submission from now loses the device; 0: none */
+    bool fail[KERN_OP_COUNT];   /* the self-test of these finds a difference */
+    atomic_ullong device_bytes; /* allocated now, of all programs */
+    uint32_t messages;          /* of the validation layers */
+    bool validated;             /* they are on */
 };
 extern struct gpu_hooks gpu_hooks;
 /* Closes device and instance: the next use starts anew, with the environment as it is then. */

@@ -98,15 +98,17 @@ enum sotto_status train_rule_options(const struct train_rule *rule, uint32_t bat
 }
 
 enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *rule,
-                               uint32_t batch_max, uint64_t *bytes, struct sotto_error *err) {
+                               uint32_t batch_max, const struct kern_backend *backend,
+                               uint64_t *bytes, struct sotto_error *err) {
     struct graph_options options;
-    struct kern_program *program;
+    struct kern_program *program = NULL;
     enum sotto_status status;
     TRY(train_rule_options(rule, batch_max, &options, err));
     TRY(graph_compile_program(g, &options, &program, err));
-    *bytes = program->arena_bytes;
-    graph_program_free(program);
+    TRY(kern_exec_plan(program, backend, 1, bytes, err));
+    *bytes += sizeof(struct trainer);
 out:
+    graph_program_free(program);
     return status;
 }
 

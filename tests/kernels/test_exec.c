@@ -203,6 +203,7 @@ static void test_memory_is_the_plan(void **state) {
     struct harness h;
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct kern_exec *e = NULL;
+    uint64_t planned = 0;
     harness_init(&h, test_seed(), 2);
     struct kern_conv v = {.batch = 2, .in_h = 14, .in_w = 14, .in_c = 32, .out_h = 14, .out_w = 14};
     v.out_c = 64, v.kernel_h = v.kernel_w = 5, v.stride_h = v.stride_w = 1;
@@ -216,6 +217,7 @@ static void test_memory_is_the_plan(void **state) {
     harness_instr(&h, KERN_CONV2D_DW, (uint32_t[]){x, dy, w}, 3)->u.conv = v;
     harness_instr(&h, KERN_GEMM, (uint32_t[]){y, dense, z}, 3)->u.gemm =
         (struct kern_gemm){.m = 2, .n = 512, .k = 3136};
+    ASSERT_OK(kern_exec_plan(&h.p, kern_backend_find(harness_backend()), 1, &planned, &err));
     live_bytes = peak_bytes = 0;
     mem_set_hooks(&hooks);
     const enum sotto_status made =
@@ -226,6 +228,7 @@ static void test_memory_is_the_plan(void **state) {
     const double promised = (double)kern_exec_bytes(e), taken = (double)peak_bytes;
     print_message("promised %.0f bytes, taken %.0f\n", promised, taken);
     assert_true(fabs(taken - promised) <= 0.01 * promised);
+    assert_int_equal(planned, kern_exec_bytes(e));
     kern_exec_free(e);
     harness_deinit(&h);
 }

@@ -2,6 +2,7 @@
  * that fail their self-test, files beside the device. Validation stays silent. */
 #include "support.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,6 +259,69 @@ static void test_lanes(void **state) {
     mem_free(one);
     graph_program_free(p);
     task_deinit(&t);
+}
+
+/* ---- Memory ---- */
+
+static size_t live_bytes, peak_bytes;
+
+static void *count_alloc(void *ctx, size_t size) {
+    (void)ctx;
+    void *p = malloc(size);
+    live_bytes += malloc_usable_size(p);
+    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
+    return p;
+}
+static void *count_resize(void *ctx, void *p, size_t size) {
+    live_bytes -= malloc_usable_size(p);
+    p = realloc(p, size);
+    live_bytes += malloc_usable_size(p);
+    (void)ctx;
+    return p;
+}
+static void count_release(void *ctx, void *p) {
+    (void)ctx;
+    live_bytes -= malloc_usable_size(p);
+    free(p);
+}
+
+/* What the host's allocator and vkAllocateMemory gave, beside the plan: within 1%. */
+static void test_memory_is_the_plan(void **state) {
+    (void)state;
+    static const struct mem_hooks hooks = {count_alloc, count_resize, count_release, NULL};
+    static const struct {
+        const char *model;
+        uint32_t lanes, batch;
+    } cases[] = {{"logreg", 1, 10}, {"mnist-2nn", 1, 10}, {"mnist-2nn", 5, 10}};
+    const struct kern_backend *b = kern_backend_find("vulkan");
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct task t;
+        struct kern_program *p;
+        struct kern_exec *e = NULL;
+        uint64_t planned = 0;
+        task_init(&t, cases[i].model, 1);
+        struct graph_options o = {.mode = GRAPH_TRAIN, .batch = cases[i].batch};
+        o.momentum = i == 1 ? 0.9f : 0.0f;
+        ASSERT_OK(graph_compile_program(&t.graph, &o, &p, &err));
+        ASSERT_OK(kern_exec_plan(p, b, cases[i].lanes, &planned, &err));
+        uint64_t before = atomic_load(&gpu_hooks.device_bytes);
+        live_bytes = peak_bytes = 0;
+        mem_set_hooks(&hooks);
+        enum sotto_status made = kern_exec_new_lanes(p, b, cases[i].lanes, &e, &err);
+        mem_set_hooks(NULL);
+        assert_int_equal(made, SOTTO_OK);
+        double device = (double)(atomic_load(&gpu_hooks.device_bytes) - before);
+        double taken = device + (double)peak_bytes, plan = (double)planned;
+        printf("%s, %u lanes: planned %.0f bytes, taken %.0f, of them %.0f on the device\n",
+               cases[i].model, cases[i].lanes, plan, taken, device);
+        assert_true(fabs(taken - plan) <= 0.01 * plan);
+        assert_true(fabs((double)kern_exec_bytes(e) - taken) <= 0.01 * plan);
+        kern_exec_free(e);
+        assert_true(atomic_load(&gpu_hooks.device_bytes) == before);
+        graph_program_free(p);
+        task_deinit(&t);
+    }
 }
 
 /* ---- Trouble ---- */
@@ -576,6 +640,7 @@ int main(void) {
         cmocka_unit_test_teardown(test_update_rules, no_messages),
         cmocka_unit_test_teardown(test_resume, no_messages),
         cmocka_unit_test_teardown(test_lanes, no_messages),
+        cmocka_unit_test_teardown(test_memory_is_the_plan, no_messages),
         cmocka_unit_test_teardown(test_lost_device, no_messages),
         cmocka_unit_test_teardown(test_lost_lanes, no_messages),
         cmocka_unit_test_teardown(test_failed_self_test, no_messages),

@@ -470,9 +470,9 @@ static void test_refusals(void **state) {
     struct train_rule rule = {.epochs = 1, .batch = 0, .lr = 0.1f};
     ASSERT_FAILS(trainer_new(&g, &rule, 0, ref(), &t, &err), SOTTO_INVALID, "full batch");
     uint64_t planned = 0;
-    ASSERT_OK(trainer_plan(&g, &rule, 9, &planned, &err));
+    ASSERT_OK(trainer_plan(&g, &rule, 9, ref(), &planned, &err));
     ASSERT_OK(trainer_new(&g, &rule, 9, ref(), &t, &err));
-    assert_int_equal(planned, trainer_program(t)->arena_bytes);
+    assert_int_equal(planned, trainer_bytes(t));
     ASSERT_FAILS(trainer_begin(t, w, &e, &stream_a, &err), SOTTO_LIMIT, "10 examples");
     e.count = 0;
     ASSERT_FAILS(trainer_begin(t, w, &e, &stream_a, &err), SOTTO_INVALID, "no examples");

@@ -345,8 +345,13 @@ void kern_exec_store_lane_state(const struct kern_exec *e, uint32_t lane, float 
 void *kern_exec_lane_host(struct kern_exec *e, uint32_t lane, uint32_t buffer);
 void kern_exec_lane_metrics(const struct kern_exec *e, uint32_t lane,
                             double out[KERN_METRIC_COUNT]);
-/* Bytes held: arena and scratch, the plan's promise. */
+/* Bytes held, on the device and on the host: arena, scratch, what lies between, bookkeeping. A
+ * profile and the program on "cpu" after a loss come on top. */
 uint64_t kern_exec_bytes(const struct kern_exec *e);
+/* The same before anything of it is allocated (within 1%: a driver rounds sizes up). On a device it
+ * compiles what the program will need. Errors are those of kern_exec_new_lanes. */
+enum sotto_status kern_exec_plan(const struct kern_program *p, const struct kern_backend *b,
+                                 uint32_t lanes, uint64_t *bytes, struct sotto_error *err);
 /* Text for people: instructions, buffers, which run elsewhere and why. */
 void kern_exec_report(const struct kern_exec *e, struct buf *out);
 

@@ -64,10 +64,11 @@ void train_group_free(struct train_group *group);
 /* FULL when every lane has a trainer. Used and freed like any other. */
 enum sotto_status trainer_new_grouped(struct train_group *group, struct trainer **out,
                                       struct sotto_error *err);
-/* The arena that such a trainer will take, without taking it: a device compares it with its own
- * limit first. */
+/* What a trainer that is not in a group will take until it begins, without taking it: a device
+ * compares it with its own limit first. See kern_exec_plan. */
 enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *rule,
-                               uint32_t batch_max, uint64_t *bytes, struct sotto_error *err);
+                               uint32_t batch_max, const struct kern_backend *backend,
+                               uint64_t *bytes, struct sotto_error *err);
 void trainer_free(struct trainer *t);
 uint64_t trainer_bytes(const struct trainer *t);
 
