@@ -211,6 +211,11 @@ void neon_gemm(const struct kern_ctx *c, const struct kern_instr *in) {
         neon_act_pass(g.act, g.slope, g.c, g.m * g.n);
         return;
     }
+    if (neon_gemm_is_ten(p)) {
+        neon_gemm_ten(&g, panel);
+        neon_act_pass(g.act, g.slope, g.c, g.m * g.n);
+        return;
+    }
     const size_t block = g.m > 2 * TILE_ROWS ? N_BLOCK : g.n;
     for (size_t j = 0; j < g.n;) {
         size_t columns = g.n - j < block + 4 ? g.n - j : block; /* the last part has 4 or more */

@@ -48,6 +48,10 @@ bool neon_mostly_zero(const float *x, size_t n);
 kern_fn neon_gemm, neon_gemm_w8, neon_gemm_i8, neon_gemm_bf16, neon_gemm_f16;
 kern_scratch_fn neon_gemm_scratch, neon_gemm_w8_scratch, neon_gemm_i8_scratch,
     neon_gemm_bf16_scratch, neon_gemm_f16_scratch;
+/* Forward products with ten columns: 4 KiB of scratch. The pass of neon_act_pass is the caller's.
+ */
+bool neon_gemm_is_ten(const struct kern_gemm *g);
+void neon_gemm_ten(const struct neon_product *g, float *scratch);
 /* Convolutions in groups: forward of images, at least 4 output channels, act NONE or RELU; both
  * backwards with scratches; dw = scale sum + beta dw. */
 void neon_groups_forward(const struct kern_conv *v, uint32_t images, const float *x, const float *w,

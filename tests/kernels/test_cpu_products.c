@@ -56,6 +56,8 @@ static void gemm_case(uint64_t seed, uint32_t mn_max, uint32_t k_max) {
     struct kern_gemm g = {.m = harness_pick(&h, 1, mn_max),
                           .n = harness_pick(&h, 1, mn_max),
                           .k = harness_pick(&h, 1, k_max)};
+    if (harness_pick(&h, 0, 7) == 0)
+        g.n = 10; /* as many as classes */
     g.trans_a = harness_pick(&h, 0, 1);
     g.trans_b = harness_pick(&h, 0, 1);
     g.scale = (enum kern_scale)harness_pick(&h, 0, 1);
@@ -183,13 +185,11 @@ static void test_half_rounding(void **state) {
     harness_deinit(&h);
 }
 
+#ifdef __aarch64__
 /* On 64-bit Arm the bits are known, whatever the processor has: one rounding an addition, in the
  * order of k, blocks of 256 of k added up. So its ways to multiply halves agree. */
 static void test_half_bits(void **state) {
     (void)state;
-#if !defined(__aarch64__)
-    skip();
-#endif
     for (uint64_t i = 0; i < CASES; i++) {
         struct harness h;
         harness_init(&h, test_seed() + i, 1);
@@ -214,6 +214,7 @@ static void test_half_bits(void **state) {
         harness_deinit(&h);
     }
 }
+#endif
 
 static void test_gemm_w8(void **state) {
     (void)state;
@@ -387,7 +388,9 @@ int main(void) {
         cmocka_unit_test(test_conv2d_dw),   cmocka_unit_test(test_gemm_i8),
         cmocka_unit_test(test_gemm_w8),     cmocka_unit_test(test_gemm_bf16),
         cmocka_unit_test(test_gemm_f16),    cmocka_unit_test(test_half_rounding),
+#ifdef __aarch64__
         cmocka_unit_test(test_half_bits),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
