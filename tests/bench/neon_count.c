@@ -3,7 +3,7 @@
  *
  * The ideal counts one instruction a vector: the multiply-adds of the tile and its loads, for
  * skinny products also the traffic of C. A convolution's multiply-adds are those whose tap lies
- * inside the image. */
+ * inside the image; those of a whole training step are nominal, padding and zeros done. */
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "sotto/kernels.h"
+#include "sotto/zoo.h"
 
 #define MARK_BEGIN() __asm__ volatile(".inst 0xd28bc03f" ::: "memory")
 #define MARK_END()   __asm__ volatile(".inst 0xd28bc05f" ::: "memory")
@@ -297,6 +298,44 @@ static void count_one(const struct count_case *c, sgemm_fn *blas) {
     kern_exec_free(e);
 }
 
+/* A training step of ten examples: forward, loss, backward, update. Early gradients, few zeros. */
+static enum sotto_status count_step(const char *model, struct sotto_error *err) {
+    enum sotto_status status = SOTTO_OK;
+    struct graph g;
+    struct data_schema schema;
+    struct kern_program *p = NULL;
+    struct kern_exec *e = NULL;
+    const struct graph_options options = {.mode = GRAPH_TRAIN, .batch = 10};
+    const struct kern_step step = {.lr = 1e-3f, .rows = 10};
+    float *weights = NULL;
+    graph_init(&g);
+    TRY(zoo_build(model, &g, &schema, err));
+    TRY(graph_compile_program(&g, &options, &p, err));
+    TRY(kern_exec_new(p, kern_backend_find("neon"), &e, err));
+    weights = mem_array(g.layout.total, sizeof(float));
+    if (weights == NULL)
+        TRY_FAIL(err, SOTTO_NOMEM, "no memory for weights");
+    graph_init_params(&g, 1, weights);
+    kern_exec_load_params(e, weights);
+    fill(kern_exec_host(e, p->input), p->buffers[p->input].count, 0.0f);
+    int32_t *labels = kern_exec_host(e, p->labels);
+    for (int32_t i = 0; i < 10; i++)
+        labels[i] = i;
+    const double macs = kern_program_flops(p) / 2;
+    printf("case step %s|neon|%.0f|%.0f\n", model, macs, macs * TILE_COST[TILE_12]);
+    fflush(stdout);
+    TRY(kern_exec_run(e, &step, err));
+    MARK_BEGIN();
+    (void)kern_exec_run(e, &step, err);
+    MARK_END();
+out:
+    mem_free(weights);
+    kern_exec_free(e);
+    graph_program_free(p);
+    graph_deinit(&g);
+    return status;
+}
+
 /* neon_count [PREFIX]: the cases whose names begin so. */
 int main(int argc, char **argv) {
     sgemm_fn *blas = load_blas();
@@ -304,5 +343,12 @@ int main(int argc, char **argv) {
         if (kern_backend_has(kern_backend_find("neon"), CASES[i].op) &&
             (argc < 2 || strncmp(CASES[i].name, argv[1], strlen(argv[1])) == 0))
             count_one(&CASES[i], blas);
+    static const char *const models[] = {"logreg", "mnist-2nn", "mnist-cnn"};
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    for (size_t i = 0; i < ARRAY_LEN(models) && (argc < 2 || strcmp(argv[1], "step") == 0); i++)
+        if (count_step(models[i], &err) != SOTTO_OK) {
+            fprintf(stderr, "%s: %s\n", models[i], err.message);
+            return 1;
+        }
     return 0;
 }
