@@ -89,7 +89,8 @@ function(sotto_test_run NAME TARGET)
     add_test(NAME ${NAME} COMMAND ${TARGET} ${T_ARGS})
     set(names ${NAME})
   endif()
-  set_tests_properties(${names} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}"
+  # What may take longer starts earlier, so that nothing long runs alone at the end.
+  set_tests_properties(${names} PROPERTIES TIMEOUT ${T_TIMEOUT} COST ${T_TIMEOUT} LABELS "${T_LABELS}"
     ENVIRONMENT "SOTTO_BIN=${PROJECT_BINARY_DIR}/bin;SOTTO_SOURCE=${PROJECT_SOURCE_DIR};${T_ENVIRONMENT}")
 endfunction()
 

@@ -6,7 +6,7 @@ import os
 import socket
 import sqlite3
 
-from harness import BIN, Case, check, main, refused, run, task, wait
+from harness import BIN, SLOW, Case, check, main, refused, run, task, wait
 
 
 class Coordinator(Case):
@@ -210,8 +210,9 @@ class Device(Case):
         check(self.c.create(task("digits", rounds=1, cohort=1)))
         done = check(self.d.client("--quiet", "--json", "run", "--once"))
         self.assertEqual(done.json()["reports"], 1)
-        self.c.stop()
-        refused(self.d.client("--quiet", "run", "--once"), "no coordinator", code=3)
+        if SLOW == 1:  # half a minute of waiting for connections, which a sanitizer need not see
+            self.c.stop()
+            refused(self.d.client("--quiet", "run", "--once"), "no coordinator", code=3)
 
 
 if __name__ == "__main__":
