@@ -311,7 +311,8 @@ void kern_exec_clear_metrics(struct kern_exec *e);
 void kern_exec_metrics(const struct kern_exec *e, double out[KERN_METRIC_COUNT]);
 /* Host access to INPUT and OUTPUT buffers: a pointer into host memory, valid until the exec is
  * freed; for a device backend input is taken at run and output is there after it. NULL for a
- * buffer of another role of a device backend. */
+ * buffer of another role of a device backend; on the host weights may lie there in an order of the
+ * backend's own ("neon"), which the calls that copy turn into layout order. */
 void *kern_exec_host(struct kern_exec *e, uint32_t buffer);
 /* Copies a whole buffer of any role in or out, between runs: for tests and inspection. */
 void kern_exec_write(struct kern_exec *e, uint32_t buffer, const void *src);
