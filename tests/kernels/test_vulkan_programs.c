@@ -7,12 +7,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "sotto/base/clock.h"
 #include "sotto/base/io.h"
 #include "sotto/zoo.h"
 
 #include "vulkan/gpu.h"
+
+/* Closes the device; the next use opens it anew, with or without the self-tests' results of before:
+ * to test again takes a second. */
+static void restart(bool remember) {
+    struct sotto_error err = SOTTO_ERROR_INIT;
+    static char folder[512];
+    if (!*folder) {
+        snprintf(folder, sizeof(folder), "%s/kept", test_tmpdir());
+        assert_int_equal(mkdir(folder, 0700), 0);
+    }
+    gpu_reset();
+    ASSERT_OK(kern_device_setup(
+        &(struct kern_device_options){.cache_dir = remember ? folder : NULL}, &err));
+}
 
 /* A model with drawn examples. */
 struct task {
@@ -354,7 +369,7 @@ static void test_lost_device(void **state) {
         assert_true(c.lost);
         assert_close(&t, want, got, 1e-3);
         mem_free(got);
-        gpu_reset();
+        restart(true);
     }
     mem_free(want);
     task_deinit(&t);
@@ -415,7 +430,7 @@ static void test_lost_lanes(void **state) {
     ASSERT_OK(graph_compile_program(&t.graph, &o, &p, &err));
     float *want = run_lossy(&t.graph, p, "cpu", 0, false, want_m);
     for (uint32_t lose = 0; lose <= 4; lose++) {
-        gpu_reset();
+        restart(true);
         float *got = run_lossy(&t.graph, p, "vulkan", lose % 4, lose == 4, got_m);
         for (size_t i = 0; i < LANES * t.graph.layout.total; i++)
             if (!(fabs((double)want[i] - (double)got[i]) < 1e-4))
@@ -428,7 +443,7 @@ static void test_lost_lanes(void **state) {
         }
         mem_free(got);
     }
-    gpu_reset();
+    restart(true);
     mem_free(want);
     graph_program_free(p);
     task_deinit(&t);
@@ -443,7 +458,7 @@ static void test_failed_self_test(void **state) {
     task_init(&t, "mnist-2nn", 25);
     struct train_rule rule = TRAIN_RULE_INIT;
     rule.lr = 0.02f;
-    gpu_reset();
+    restart(false);
     gpu_hooks.fail[KERN_ACT_DX] = gpu_hooks.fail[KERN_SOFTMAX_XENT] = true;
     float *want = train(&t, &rule, "ref", 0, &a, NULL);
     float *got = train(&t, &rule, "vulkan", 0, &b, &c);
@@ -452,7 +467,7 @@ static void test_failed_self_test(void **state) {
     assert_true(a.seen == b.seen && fabs(a.loss - b.loss) < 1e-3 * a.loss);
     assert_close(&t, want, got, 1e-3);
     memset(gpu_hooks.fail, 0, sizeof(gpu_hooks.fail));
-    gpu_reset();
+    restart(true);
     mem_free(want);
     mem_free(got);
     task_deinit(&t);
@@ -505,15 +520,15 @@ static void test_profile(void **state) {
     task_init(&t, "logreg", 70);
     struct train_rule rule = TRAIN_RULE_INIT;
     rule.lr = 0.02f;
-    gpu_reset();
+    restart(true);
     one_profile(&t, &rule, false);
     gpu_hooks.fail[KERN_SOFTMAX_XENT] = true;
-    gpu_reset();
+    restart(false);
     one_profile(&t, &rule, false);
     gpu_hooks.fail[KERN_SOFTMAX_XENT] = false;
-    gpu_reset();
+    restart(true);
     one_profile(&t, &rule, true);
-    gpu_reset();
+    restart(true);
     task_deinit(&t);
 }
 
@@ -635,6 +650,7 @@ int main(void) {
     }
     if (!gpu_hooks.validated)
         return 1;
+    restart(true);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_models, no_messages),
         cmocka_unit_test_teardown(test_update_rules, no_messages),
