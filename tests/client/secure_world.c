@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "world_device.h"
+
 static const uint8_t task_id[WIRE_TASK_ID] = {9, 8, 7, 6, 5, 4, 3, 2, 1};
 const uint8_t sw_package[SW_PACKAGE] = "a package";
 
@@ -53,18 +55,13 @@ static void make_terms(struct sw *w) {
     t->kind = sotto_Kind_KIND_TRAIN;
     WIRE_SET_HASH(t->package_hash, &hash);
     t->package_bytes = SW_PACKAGE;
-    t->has_rule = t->has_pipeline = t->has_privacy = true;
+    t->has_rule = t->has_pipeline = true;
     t->rule.epochs = 1;
     t->rule.lr = 0.1f;
-    t->pipeline.clip_norm = t->pipeline.clip_inf = t->pipeline.range = 1;
+    world_masked_terms(t);
+    t->pipeline.clip_inf = 1;
     t->pipeline.keep = 1;
-    t->pipeline.bits = 8;
     t->pipeline.fraction_bits = 30;
-    t->privacy.secure_aggregation = SECURE_REQUIRED;
-    t->privacy.minimum_group = 10;
-    t->privacy.ring_bits = 16;
-    t->privacy.exchange_ms = 30000;
-    t->privacy.adversary = SECAGG_CURIOUS;
     t->weight_max = 100;
     t->n_max = 20;
     t->report_bytes_max = 64 * CHUNK_BYTES;
@@ -80,17 +77,11 @@ static void make_terms(struct sw *w) {
 }
 
 struct sw *sw_new(uint64_t seed) {
-    struct sotto_error err = SOTTO_ERROR_INIT;
     struct sw *w = mem_zalloc(sizeof *w);
     struct id_curve curve;
     assert_non_null(w);
-    ASSERT_OK(id_setup(&err));
     rng_init(&w->rng, seed, 0, 0, RNG_FAULT);
-    id_keys_generate(&w->authority);
-    id_keys_generate(&w->signer);
-    w->document.version = 3;
-    memcpy(w->document.authority_key, w->authority.public_key, ID_KEY);
-    memcpy(w->document.signing_key, w->signer.public_key, ID_KEY);
+    world_device_init(&w->authority, &w->signer, &w->document, &w->config, SW_SERIAL, seed);
     w->document.endpoint_count = 1;
     id_curve_generate(&curve);
     memcpy(w->document.endpoints[0].curve_key, curve.public_key, ID_KEY);
@@ -112,10 +103,6 @@ struct sw *sw_new(uint64_t seed) {
     buf_init(&w->forged, 64u << 20);
     buf_init(&w->store.message, 64u << 20);
     buf_init(&w->first_masked, 64u << 20);
-    w->config.serial = SW_SERIAL;
-    memcpy(w->config.authority_key, w->authority.public_key, ID_KEY);
-    session_policy_defaults(&w->config.policy);
-    w->config.jitter_seed = seed;
     w->config.certified = true;
     w->now_ms = 1000;
     w->wait_ms = 2000;

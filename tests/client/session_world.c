@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "world_device.h"
+
 static const uint8_t task_id[WIRE_TASK_ID] = {1, 2,  3,  4,  5,  6,  7,  8,
                                               9, 10, 11, 12, 13, 14, 15, 16};
 
@@ -12,20 +14,10 @@ static bool chance(struct world *w, uint32_t permille) {
 
 struct world *world_new(uint64_t seed) {
     struct world *w = mem_zalloc(sizeof *w);
-    struct sotto_error err = SOTTO_ERROR_INIT;
     assert_non_null(w);
-    ASSERT_OK(id_setup(&err));
     rng_init(&w->rng, seed, 0, 0, RNG_FAULT);
-    id_keys_generate(&w->authority);
-    id_keys_generate(&w->signer);
-    w->document.version = 3;
-    memcpy(w->document.authority_key, w->authority.public_key, ID_KEY);
-    memcpy(w->document.signing_key, w->signer.public_key, ID_KEY);
+    world_device_init(&w->authority, &w->signer, &w->document, &w->config, WORLD_SERIAL, seed);
     w->document.endpoint_count = 2;
-    w->config.serial = WORLD_SERIAL;
-    memcpy(w->config.authority_key, w->authority.public_key, ID_KEY);
-    session_policy_defaults(&w->config.policy);
-    w->config.jitter_seed = seed;
     memcpy(w->config.backend, "ref", 4);
     w->coordinator_up = true;
     w->online = true;
@@ -65,17 +57,9 @@ struct world *world_new(uint64_t seed) {
 
 void world_masks(struct world *w) {
     sotto_Terms *t = &w->template;
-    t->has_privacy = true;
-    t->privacy.secure_aggregation = SECURE_REQUIRED;
-    t->privacy.minimum_group = 10;
-    t->privacy.ring_bits = 16;
-    t->privacy.exchange_ms = 30000;
-    t->privacy.adversary = SECAGG_CURIOUS;
+    world_masked_terms(t);
     t->n_max = 100;
     t->round_key.size = 0;
-    t->pipeline.bits = 8;
-    t->pipeline.clip_norm = 1;
-    t->pipeline.range = 1;
     w->config.certified = true;
 }
 
