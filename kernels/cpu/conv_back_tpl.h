@@ -326,11 +326,14 @@ TARGET static void NAME(dw_dense)(const struct kern_conv *v, const float *x, con
             NAME(dw_image_dense)(v, s->image, dy, dw, scale, b == 0 ? beta : 1.0f);
             continue;
         }
-        if (b + 1 == v->batch) {
+        /* A vector from the last pixel on must not reach past dy: of small images several end
+         * there. */
+        const bool last = (v->batch - b - 1) * of_dy < LANES;
+        if (last) {
             memcpy(s->last_dy, dy, of_dy * sizeof(float));
             memset(s->last_dy + of_dy, 0, LANES * sizeof(float));
         }
-        NAME(dw_narrow_image)(v, s->image, b + 1 == v->batch ? s->last_dy : dy, s->narrow);
+        NAME(dw_narrow_image)(v, s->image, last ? s->last_dy : dy, s->narrow);
     }
     size_t taps = narrow ? (size_t)v->kernel_h * v->kernel_w * v->in_c : 0;
     for (size_t k = 0; k < taps; k++, dw += v->out_c)
