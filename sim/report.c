@@ -397,7 +397,8 @@ enum sotto_status report_end(struct report *r, const struct sim_totals *t, struc
     if (!r->dir)
         return SOTTO_OK;
     fwrite(r->line.data, 1, r->line.len, r->jsonl);
-    TRY(write_buf(r, "summary.json", &r->line, err));
+    if (fflush(r->csv) != 0 || fflush(r->jsonl) != 0)
+        TRY_FAIL(err, SOTTO_FULL, "%s: the tables cannot be written: %s", r->dir, strerror(errno));
     TRY(write_plot(r, err));
     if (package.n > 0) {
         TRY(io_join(path, sizeof path, r->dir, "model.package", err));
@@ -407,8 +408,8 @@ enum sotto_status report_end(struct report *r, const struct sim_totals *t, struc
         TRY(io_join(path, sizeof path, r->dir, "keys.csv", err));
         TRY(spread_write(r->spread, r->x, path, err));
     }
-    if (fflush(r->csv) != 0 || fflush(r->jsonl) != 0)
-        TRY_FAIL(err, SOTTO_FULL, "%s: the tables cannot be written: %s", r->dir, strerror(errno));
+    /* The last of all: a run whose summary is there has ended, and is not made again. */
+    TRY(write_buf(r, "summary.json", &r->line, err));
 out:
     return status;
 }
