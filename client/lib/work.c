@@ -138,18 +138,17 @@ static enum sotto_status measure(struct sotto_client *c, const sotto_Terms *t,
     const struct graph_options options =
         train ? train_options(&rule, rule.batch > 0 ? rule.batch : count)
               : evaluator_options(CLIENT_EVAL_BATCH, client_precision(&w->package));
-    const enum sotto_status status =
-        graph_compile_program(&w->package.graph, &options, &program, err);
+    enum sotto_status status = graph_compile_program(&w->package.graph, &options, &program, err);
     if (status != SOTTO_OK)
         return status;
     double steps = (double)(count / options.batch) + (count % options.batch > 0 ? 1 : 0);
     steps *= train ? rule.epochs : 1;
     if (rule.steps_max > 0 && steps > rule.steps_max)
         steps = rule.steps_max;
-    e->prepared.arena_bytes = program->arena_bytes;
     e->prepared.flops = kern_program_flops(program) * steps;
+    status = kern_exec_plan(program, kern_backend_host(), 1, &e->prepared.arena_bytes, err);
     graph_program_free(program);
-    return SOTTO_OK;
+    return status;
 }
 
 /* What of the examples concerns the plan goes into the event; only a failing store is an error. */

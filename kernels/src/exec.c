@@ -177,7 +177,7 @@ static enum sotto_status prepare_host(struct kern_exec *e, bool panels) {
 }
 
 static enum sotto_status new_exec(const struct kern_program *p, const struct kern_backend *b,
-                                  uint32_t lanes, bool panels, struct kern_exec **out,
+                                  uint32_t lanes, bool plain, struct kern_exec **out,
                                   struct sotto_error *err) {
     enum sotto_status status = SOTTO_OK;
     struct kern_exec *e = NULL;
@@ -200,7 +200,7 @@ static enum sotto_status new_exec(const struct kern_program *p, const struct ker
     if (b->device) {
         TRY(b->device->ready(err));
         TRY(b->device->open(p, lanes, &e->dev, err));
-    } else if (prepare_host(e, panels) != SOTTO_OK) {
+    } else if (prepare_host(e, !plain && b->panels) != SOTTO_OK) {
         TRY_FAIL(err, SOTTO_NOMEM,
                  "kernels: no memory for %u arenas of %llu and scratch of %zu bytes", lanes,
                  (unsigned long long)p->arena_bytes, e->scratch_bytes);
@@ -216,13 +216,13 @@ out:
 enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct kern_backend *b,
                                       uint32_t lanes, struct kern_exec **out,
                                       struct sotto_error *err) {
-    return new_exec(p, b, lanes, b->panels, out, err);
+    return new_exec(p, b, lanes, false, out, err);
 }
 
 enum sotto_status kern_exec_new_plain(const struct kern_program *p, const struct kern_backend *b,
                                       uint32_t lanes, struct kern_exec **out,
                                       struct sotto_error *err) {
-    return new_exec(p, b, lanes, false, out, err);
+    return new_exec(p, b, lanes, true, out, err);
 }
 
 enum sotto_status kern_exec_new(const struct kern_program *p, const struct kern_backend *b,

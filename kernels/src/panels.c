@@ -24,7 +24,7 @@ static void use_shape(struct use *u, uint32_t k, uint32_t n) {
 static void use_gemm(struct use *u, const struct kern_gemm *g, unsigned arg, bool bias) {
     if (arg == 1 && !g->trans_a)
         use_shape(u, g->trans_b ? g->n : g->k, g->trans_b ? g->k : g->n);
-    else if (arg == 2 && !g->trans_b && !bias && g->act == KERN_ACT_NONE)
+    else if (arg == 2 && g->trans_a && !g->trans_b && !bias && g->act == KERN_ACT_NONE)
         use_shape(u, g->m, g->n);
     else
         u->bad = true;

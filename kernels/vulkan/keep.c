@@ -65,6 +65,8 @@ static enum sotto_status settle(struct kern_dev *d, uint32_t lane, uint64_t offs
     VkBufferCopy copies[2];
     uint32_t n = 0;
     uint64_t to[2], at = 0, staged = 0;
+    if (atomic_load(&d->g->lost)) /* by another program, and its memory may hold anything */
+        return SOTTO_UNREACHABLE;
     gpu_list_kept(d->p, kept);
     for (unsigned k = 0; k < 2; at += kept[k++].bytes)
         if (kept[k].bytes &&

@@ -60,6 +60,12 @@ static enum sotto_status wait_for_steps(struct kern_dev *d) {
 
 /* ---- Bytes in and out ---- */
 
+/* A device that cannot even record a copy is given up: what it had learned goes on on the host. */
+static enum sotto_status cannot_record(struct kern_dev *d) {
+    atomic_store(&d->g->lost, true);
+    return SOTTO_UNREACHABLE;
+}
+
 enum sotto_status gpu_transfer(struct kern_dev *d, const VkBufferCopy *copies, uint32_t count,
                                bool to_device) {
     VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
@@ -75,7 +81,7 @@ enum sotto_status gpu_transfer(struct kern_dev *d, const VkBufferCopy *copies, u
                                               VK_ACCESS_SHADER_WRITE_BIT};
     if (vkResetCommandBuffer(d->transfer, 0) != VK_SUCCESS ||
         vkBeginCommandBuffer(d->transfer, &info) != VK_SUCCESS)
-        return SOTTO_UNREACHABLE;
+        return cannot_record(d);
     vkCmdPipelineBarrier(d->transfer,
                          VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
                          VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0, NULL);
@@ -85,7 +91,7 @@ enum sotto_status gpu_transfer(struct kern_dev *d, const VkBufferCopy *copies, u
                          VK_PIPELINE_STAGE_HOST_BIT | VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1,
                          &after, 0, NULL, 0, NULL);
     if (vkEndCommandBuffer(d->transfer) != VK_SUCCESS)
-        return SOTTO_UNREACHABLE;
+        return cannot_record(d);
     enum sotto_status status = gpu_submit(d, &d->transfer, 1);
     return status == SOTTO_OK ? gpu_wait(d) : status;
 }

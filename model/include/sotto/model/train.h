@@ -64,8 +64,8 @@ void train_group_free(struct train_group *group);
 /* FULL when every lane has a trainer. Used and freed like any other. */
 enum sotto_status trainer_new_grouped(struct train_group *group, struct trainer **out,
                                       struct sotto_error *err);
-/* What a trainer that is not in a group will take until it begins, without taking it: a device
- * compares it with its own limit first. See kern_exec_plan. */
+/* What a trainer that is not in a group will take until it begins, without taking it. See
+ * kern_exec_plan. */
 enum sotto_status trainer_plan(const struct graph *g, const struct train_rule *rule,
                                uint32_t batch_max, const struct kern_backend *backend,
                                uint64_t *bytes, struct sotto_error *err);
