@@ -238,6 +238,7 @@ enum other {
     HALF_VIEW,
     OTHER_SHAPE,
     OTHER_GRADIENT,
+    PLAIN_PRODUCT,
     CLIPPED_PART,
     OTHERS
 };
@@ -269,6 +270,12 @@ static void add_other(struct dense *d, enum other other) {
             (struct kern_sgd){.count = count};
         uint32_t out = harness_f32(h, count);
         harness_instr(h, KERN_COPY, (uint32_t[]){g, out}, 2)->u.pointwise.count = count;
+    } else if (other == PLAIN_PRODUCT) { /* a gradient that is a forward product of w itself */
+        uint32_t y = harness_f32(h, d->k * d->k), g = harness_f32(h, count);
+        harness_instr(h, KERN_GEMM, (uint32_t[]){y, d->w, g}, 3)->u.gemm =
+            (struct kern_gemm){.m = d->k, .n = d->n, .k = d->k};
+        harness_instr(h, KERN_SGD, (uint32_t[]){d->w, g, KERN_NONE, KERN_NONE}, 4)->u.sgd =
+            (struct kern_sgd){.count = count};
     } else { /* a part of the weights is clipped: which ones matters */
         uint32_t part = harness_buffer(h, KERN_F32, KERN_ROLE_PARAM, count / 3);
         h->buffers[part].offset = h->buffers[d->w].offset;
