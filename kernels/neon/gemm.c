@@ -308,6 +308,14 @@ void neon_gemm_w8(const struct kern_ctx *c, const struct kern_instr *in) {
     }
     neon_act_pass(p->act, p->slope, g.c, g.m * g.n);
 }
+
+void neon_add_bias_act(const struct kern_gemm *g, const float *bias, float *c) {
+    if (bias)
+        for (size_t i = 0; i < g->m; i++)
+            vec_add_f32(c + i * g->n, c + i * g->n, bias, g->n);
+    if (g->act != KERN_ACT_NONE)
+        neon_act_values(g->act, g->slope, c, c, (size_t)g->m * g->n);
+}
 #else
 typedef int kern_neon_gemm_is_for_arm;
 #endif

@@ -126,11 +126,7 @@ void neon_gemm_bf16(const struct kern_ctx *ctx, const struct kern_instr *in) {
             }
         }
     }
-    if (bias)
-        for (size_t i = 0; i < g->m; i++)
-            vec_add_f32(c + i * g->n, c + i * g->n, bias, g->n);
-    if (g->act != KERN_ACT_NONE)
-        neon_act_values(g->act, g->slope, c, c, (size_t)g->m * g->n);
+    neon_add_bias_act(g, bias, c);
 }
 #else
 typedef int kern_neon_gemm_bf16_is_for_arm;

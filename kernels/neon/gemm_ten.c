@@ -12,18 +12,13 @@
 
 typedef float32x4_t v4;
 
-/* last[2][K_BLOCK]: columns 8 and 9 of len rows of B, zeros up to a multiple of four. */
+/* last[2][K_BLOCK]: columns 8 and 9 of B's rows, whole fours of them; the rest is read from B. */
 static void turn_columns(const float *b, size_t len, float *last) {
-    size_t k = 0;
-    for (; k + 4 <= len; k += 4, b += 4 * TEN) {
+    for (size_t k = 0; k + 4 <= len; k += 4, b += 4 * TEN) {
         const v4 low = vcombine_f32(vld1_f32(b + 8), vld1_f32(b + TEN + 8));
         const v4 high = vcombine_f32(vld1_f32(b + 2 * TEN + 8), vld1_f32(b + 3 * TEN + 8));
         vst1q_f32(last + k, vuzp1q_f32(low, high));
         vst1q_f32(last + K_BLOCK + k, vuzp2q_f32(low, high));
-    }
-    for (; k < len; k++, b += TEN) {
-        last[k] = b[8];
-        last[K_BLOCK + k] = b[9];
     }
 }
 

@@ -39,6 +39,9 @@ void neon_panels_dots(const struct neon_product *g);
 void neon_panels_update(const struct neon_product *g, float *scratch);
 size_t neon_panels_update_scratch(void); /* the largest of them */
 
+/* c[m][n] = act(c + bias), bias may be NULL: the end of products whose tiles make plain sums. */
+void neon_add_bias_act(const struct kern_gemm *g, const float *bias, float *c);
+
 /* How this processor multiplies integers. */
 enum neon_i8 { NEON_I8_WIDE, NEON_I8_DOT, NEON_I8_MATRIX };
 enum neon_i8 neon_i8_way(void);

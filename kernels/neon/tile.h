@@ -9,7 +9,8 @@
  * A panel tile is a column tile whose operands lie in the order it takes them: a packed A by panels
  * of B, or packed dY by packed X with panels as C.
  *
- * All of them add in the order of k, so the same operands give the same bits. */
+ * Column tiles add in the order of k, dot tiles in four sums along it: the same operands in the
+ * same order give the same bits. */
 #ifndef SOTTO_KERN_NEON_TILE_H
 #define SOTTO_KERN_NEON_TILE_H
 

@@ -266,9 +266,9 @@ struct gpu_segment {
     VkCommandBuffer cb; /* NULL: on the host */
 };
 
-/* What a lost device cannot take: of every lane the parameters, state and anchor after some step,
- * and the steps since, with their inputs. One lane is copied after every submission and has none
- * of the latter; many would take too long. */
+/* What a lost device cannot take: of every lane the parameters, state, anchor and fixed weights
+ * after some step, and the steps since, with their inputs. One lane is copied after every
+ * submission and has none of the latter; many would take too long. */
 struct gpu_keep {
     uint64_t stride;        /* of a lane in shadow */
     unsigned char *shadow;  /* [lanes][stride] */
@@ -372,7 +372,7 @@ void gpu_profile_deinit(struct kern_dev *d);
 
 /* ---- Without the device (keep.c) ---- */
 
-/* Parameters, state, anchor: places in the arena; bytes may be 0. */
+/* Places in the arena, in the order of GPU_KEPT; bytes may be 0. */
 struct gpu_kept {
     uint64_t offset, bytes;
 };

@@ -30,7 +30,8 @@ struct quant_tensor {
  * the scales are written to scales[channels]; out points at them and into the reader's bytes. */
 void quant_check(const struct layout_segment *s, enum quant_form form, struct reader *r,
                  float *scales, struct quant_tensor *out);
-/* Values first to first + count of a checked tensor into w. w may be its scales when first is 0. */
+/* Values first to first + count of a checked tensor into w. w may be its scales when
+ * first is 0 and count one row at most. */
 void quant_unpack(const struct layout_segment *s, const struct quant_tensor *t, uint32_t first,
                   uint32_t count, float *w);
 /* Both at once: quant_bytes into w. */

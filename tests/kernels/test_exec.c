@@ -2,7 +2,6 @@
  * padding rows, dropout's rule, reports, and the table of backends. */
 #include "harness.h"
 
-#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,35 +170,10 @@ static void test_no_allocation_and_same_bits(void **state) {
     harness_deinit(&h);
 }
 
-/* Bytes that live now and at most lived, by what the allocator gave. */
-static size_t live_bytes, peak_bytes;
-
-static void *count_alloc(void *ctx, size_t size) {
-    (void)ctx;
-    void *p = malloc(size);
-    live_bytes += malloc_usable_size(p);
-    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
-    return p;
-}
-static void *count_resize(void *ctx, void *p, size_t size) {
-    (void)ctx;
-    live_bytes -= malloc_usable_size(p);
-    p = realloc(p, size);
-    live_bytes += malloc_usable_size(p);
-    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
-    return p;
-}
-static void count_release(void *ctx, void *p) {
-    (void)ctx;
-    live_bytes -= malloc_usable_size(p);
-    free(p);
-}
-
 /* A convolution and a dense layer of the size of the MNIST network's, forward and back: what is
  * taken from the system is what kern_exec_bytes promises, within 1%. */
 static void test_memory_is_the_plan(void **state) {
     (void)state;
-    static const struct mem_hooks hooks = {count_alloc, count_resize, count_release, NULL};
     struct harness h;
     struct sotto_error err = SOTTO_ERROR_INIT;
     struct kern_exec *e = NULL;
@@ -218,14 +192,13 @@ static void test_memory_is_the_plan(void **state) {
     harness_instr(&h, KERN_GEMM, (uint32_t[]){y, dense, z}, 3)->u.gemm =
         (struct kern_gemm){.m = 2, .n = 512, .k = 3136};
     ASSERT_OK(kern_exec_plan(&h.p, kern_backend_find(harness_backend()), 1, &planned, &err));
-    live_bytes = peak_bytes = 0;
-    mem_set_hooks(&hooks);
+    test_count_bytes();
     const enum sotto_status made =
         kern_exec_new(&h.p, kern_backend_find(harness_backend()), &e, &err);
     const enum sotto_status ran = made == SOTTO_OK ? kern_exec_run(e, &h.step, &err) : made;
-    mem_set_hooks(NULL);
+    const size_t most = test_count_bytes_off();
     assert_int_equal(ran, SOTTO_OK);
-    const double promised = (double)kern_exec_bytes(e), taken = (double)peak_bytes;
+    const double promised = (double)kern_exec_bytes(e), taken = (double)most;
     print_message("promised %.0f bytes, taken %.0f\n", promised, taken);
     assert_true(fabs(taken - promised) <= 0.01 * promised);
     assert_int_equal(planned, kern_exec_bytes(e));

@@ -2,7 +2,6 @@
  * that fail their self-test, files beside the device. Validation stays silent. */
 #include "support.h"
 
-#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -278,32 +277,9 @@ static void test_lanes(void **state) {
 
 /* ---- Memory ---- */
 
-static size_t live_bytes, peak_bytes;
-
-static void *count_alloc(void *ctx, size_t size) {
-    (void)ctx;
-    void *p = malloc(size);
-    live_bytes += malloc_usable_size(p);
-    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
-    return p;
-}
-static void *count_resize(void *ctx, void *p, size_t size) {
-    live_bytes -= malloc_usable_size(p);
-    p = realloc(p, size);
-    live_bytes += malloc_usable_size(p);
-    (void)ctx;
-    return p;
-}
-static void count_release(void *ctx, void *p) {
-    (void)ctx;
-    live_bytes -= malloc_usable_size(p);
-    free(p);
-}
-
 /* What the host's allocator and vkAllocateMemory gave, beside the plan: within 1%. */
 static void test_memory_is_the_plan(void **state) {
     (void)state;
-    static const struct mem_hooks hooks = {count_alloc, count_resize, count_release, NULL};
     static const struct {
         const char *model;
         uint32_t lanes, batch;
@@ -321,13 +297,12 @@ static void test_memory_is_the_plan(void **state) {
         ASSERT_OK(graph_compile_program(&t.graph, &o, &p, &err));
         ASSERT_OK(kern_exec_plan(p, b, cases[i].lanes, &planned, &err));
         uint64_t before = atomic_load(&gpu_hooks.device_bytes);
-        live_bytes = peak_bytes = 0;
-        mem_set_hooks(&hooks);
+        test_count_bytes();
         enum sotto_status made = kern_exec_new_lanes(p, b, cases[i].lanes, &e, &err);
-        mem_set_hooks(NULL);
+        const size_t most = test_count_bytes_off();
         assert_int_equal(made, SOTTO_OK);
         double device = (double)(atomic_load(&gpu_hooks.device_bytes) - before);
-        double taken = device + (double)peak_bytes, plan = (double)planned;
+        double taken = device + (double)most, plan = (double)planned;
         printf("%s, %u lanes: planned %.0f bytes, taken %.0f, of them %.0f on the device\n",
                cases[i].model, cases[i].lanes, plan, taken, device);
         assert_true(fabs(taken - plan) <= 0.01 * plan);

@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,42 @@ void test_fail_alloc_after(uint64_t n) {
 
 void test_fail_alloc_off(void) {
     mem_set_hooks(NULL);
+}
+
+static size_t live_bytes, peak_bytes;
+
+static void *count_alloc(void *ctx, size_t size) {
+    (void)ctx;
+    void *p = malloc(size);
+    live_bytes += malloc_usable_size(p);
+    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
+    return p;
+}
+
+static void *count_resize(void *ctx, void *p, size_t size) {
+    (void)ctx;
+    live_bytes -= malloc_usable_size(p);
+    p = realloc(p, size);
+    live_bytes += malloc_usable_size(p);
+    peak_bytes = live_bytes > peak_bytes ? live_bytes : peak_bytes;
+    return p;
+}
+
+static void count_release(void *ctx, void *p) {
+    (void)ctx;
+    live_bytes -= malloc_usable_size(p);
+    free(p);
+}
+
+void test_count_bytes(void) {
+    static const struct mem_hooks hooks = {count_alloc, count_resize, count_release, NULL};
+    live_bytes = peak_bytes = 0;
+    mem_set_hooks(&hooks);
+}
+
+size_t test_count_bytes_off(void) {
+    mem_set_hooks(NULL);
+    return peak_bytes;
 }
 
 bool test_fail_alloc_hit(void) {

@@ -30,6 +30,12 @@ void test_fail_alloc_off(void);
 /* Whether the failure that was ordered has happened. */
 bool test_fail_alloc_hit(void);
 
+/* Counts the bytes that the allocator gives from now on, its rounding included; off ends that and
+ * returns the most that were held at one time. Not while other threads allocate, nor while
+ * allocations are to fail. */
+void test_count_bytes(void);
+size_t test_count_bytes_off(void);
+
 /* Calls fn with its first allocation failing, then its second, and so on until one run meets no
  * failure. Every failed run must return NOMEM (or OK, when it can do without), the last OK, and
  * none may leave a block behind (mem_live_count). */

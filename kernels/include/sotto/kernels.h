@@ -330,7 +330,8 @@ enum sotto_status kern_exec_new_lanes(const struct kern_program *p, const struct
 uint32_t kern_exec_lanes(const struct kern_exec *e);
 /* Loads a lane's parameters from elsewhere, without a copy of all of them in between:
  * unpack(ctx, first, count, to) writes coordinates first to first + count. On the host `to` is the
- * arena and one call takes all; a device is given pieces through a small buffer. Then as
+ * arena and one call takes all, where its weights lie in layout order; else, and for a device, they
+ * come in pieces through a small buffer. Then as
  * kern_exec_load_lane. NOMEM: no memory for that buffer, some may be loaded. */
 typedef void kern_unpack_fn(void *ctx, uint32_t first, uint32_t count, float *to);
 enum sotto_status kern_exec_unpack_lane(struct kern_exec *e, uint32_t lane, kern_unpack_fn *unpack,

@@ -41,7 +41,7 @@ extern const char *const task_adversary_names[]; /* enum secagg_adversary - 1 */
     TASK_ROW_(                                                                                     \
         "model.init", ENUM, AT(init_law), "he", 0, 0, task_init_names, "",                         \
         "First weights: he (He's law before a ReLU, Glorot's elsewhere) or glorot (Glorot's "      \
-        "everywhere).")                                                                            \
+        "everywhere); without model.package.")                                                     \
     TASK_ROW_("model.init_gain", F64, AT(init_gain), "1", 0.001, 1000, NULL, "",                   \
               "The first weights are multiplied by it: less bears a higher learning rate.")
 
