@@ -169,7 +169,11 @@ enum sotto_status gpu_open(struct gpu *g, VkPhysicalDevice physical, struct sott
     gpu_driver_text(physical, &g->properties, g->driver, sizeof(g->driver));
     char name[VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
     sotto_escape(name, sizeof(name), g->properties.deviceName, strlen(g->properties.deviceName));
-    snprintf(g->kernel_set, sizeof(g->kernel_set), "vulkan/%.96s (%.120s)", name, g->driver);
+    /* Where stores and tables have little room, Mesa's "(driver's own versions)" in the name, which
+     * the driver's text has too, would push that text out. */
+    const char *versions = strstr(name, " (");
+    snprintf(g->kernel_set, sizeof(g->kernel_set), "vulkan/%.*s (%.120s)",
+             versions ? (int)(versions - name) : 96, name, g->driver);
 
     VkPhysicalDeviceShaderIntegerDotProductFeaturesKHR dot = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES_KHR,
